@@ -1,0 +1,180 @@
+//! Checkpoints: the replicated state as it was exactly at one log index, each a file of its own.
+//!
+//! One is taken when the last entry of a segment is applied, so that a restart applies one
+//! segment at most; the one at the retention point is the Raft snapshot.
+//!
+//! ```text
+//! offset size
+//!      0    4  magic "UPCK"
+//!      4    4  format version, now 1, little endian
+//!      8    4  CRC32C of the rest
+//!     12       a `Checkpoint` message
+//! ```
+//! File name: `<log index, 20 digits>.ckpt`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use prost::Message;
+use proto::rpc::Checkpoint;
+
+const MAGIC: &[u8; 4] = b"UPCK";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 12;
+
+/// The directory of a node's checkpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoints {
+    directory: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("checkpoint {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("checkpoint {} is damaged: {problem}", path.display())]
+    Damaged { path: PathBuf, problem: String },
+}
+
+impl Checkpoints {
+    pub(crate) fn open(directory: PathBuf) -> Result<Checkpoints, CheckpointError> {
+        fs::create_dir_all(&directory).map_err(at(&directory))?;
+        Ok(Checkpoints { directory })
+    }
+
+    /// Durable when it returns: temporary name, fsync, rename, fsync of the directory.
+    pub(crate) fn save(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let path = self.path(log_index(checkpoint));
+        let temporary = path.with_extension("tmp");
+        let body = checkpoint.encode_to_vec();
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&temporary)?;
+            file.write_all(MAGIC)?;
+            file.write_all(&VERSION.to_le_bytes())?;
+            file.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
+            file.write_all(&body)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            File::open(&self.directory)?.sync_all()
+        };
+        write().map_err(at(&path))
+    }
+
+    /// Log indexes of the checkpoints, oldest first.
+    pub(crate) fn list(&self) -> Result<Vec<u64>, CheckpointError> {
+        let mut indexes = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
+            let name = entry.map_err(at(&self.directory))?.file_name();
+            let stem = name.to_str().and_then(|name| name.strip_suffix(".ckpt"));
+            indexes.extend(stem.and_then(|stem| stem.parse::<u64>().ok()));
+        }
+        indexes.sort_unstable();
+        Ok(indexes)
+    }
+
+    pub(crate) fn load(&self, log_index: u64) -> Result<Checkpoint, CheckpointError> {
+        let path = self.path(log_index);
+        let bytes = Bytes::from(fs::read(&path).map_err(at(&path))?);
+        decode(&bytes).map_err(|problem| CheckpointError::Damaged { path, problem })
+    }
+
+    pub(crate) fn remove(&self, log_index: u64) -> Result<(), CheckpointError> {
+        let path = self.path(log_index);
+        fs::remove_file(&path).map_err(at(&path))
+    }
+
+    fn path(&self, log_index: u64) -> PathBuf {
+        self.directory.join(format!("{log_index:020}.ckpt"))
+    }
+}
+
+/// 0 for a checkpoint of nothing.
+pub(crate) fn log_index(checkpoint: &Checkpoint) -> u64 {
+    let last = checkpoint
+        .meta
+        .as_ref()
+        .and_then(|meta| meta.last_log_id.as_ref());
+    last.map_or(0, |log_id| log_id.index)
+}
+
+fn decode(bytes: &Bytes) -> Result<Checkpoint, String> {
+    if bytes.len() < HEADER_BYTES || &bytes[..4] != MAGIC {
+        return Err("not a checkpoint".into());
+    }
+    let number = |from: usize| {
+        bytes[from..from + 4]
+            .iter()
+            .rev()
+            .fold(0, |number, byte| number << 8 | u32::from(*byte))
+    };
+    if number(4) != VERSION {
+        return Err(format!("format version {} is not known", number(4)));
+    }
+    let body = bytes.slice(HEADER_BYTES..);
+    if number(8) != crc32c::crc32c(&body) {
+        return Err("checksum differs".into());
+    }
+    Checkpoint::decode(body).map_err(|error| error.to_string())
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
+    let path = path.to_owned();
+    move |source| CheckpointError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::rpc::{LogId, SnapshotMeta};
+
+    use super::*;
+
+    fn checkpoint(index: u64) -> Checkpoint {
+        let last_log_id = Some(LogId {
+            term: 1,
+            node_id: 2,
+            index,
+        });
+        let meta = SnapshotMeta {
+            last_log_id,
+            ..Default::default()
+        };
+        Checkpoint {
+            meta: Some(meta),
+            state: "state".into(),
+        }
+    }
+
+    #[test]
+    fn what_is_saved_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::open(directory.path().join("new")).unwrap();
+        for index in [7, 300] {
+            checkpoints.save(&checkpoint(index)).unwrap();
+        }
+        assert_eq!(checkpoints.list().unwrap(), [7, 300]);
+        assert_eq!(checkpoints.load(300).unwrap(), checkpoint(300));
+        checkpoints.remove(7).unwrap();
+        assert_eq!(checkpoints.list().unwrap(), [300]);
+    }
+
+    #[test]
+    fn every_flipped_byte_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::open(directory.path().to_owned()).unwrap();
+        checkpoints.save(&checkpoint(7)).unwrap();
+        let path = checkpoints.path(7);
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, bad).unwrap();
+            let error = checkpoints.load(7).unwrap_err();
+            assert!(
+                matches!(error, CheckpointError::Damaged { .. }),
+                "{at}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Connections to the nodes of a hub, and which of them to ask.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proto::rpc::log_client;
+use proto::rpc::{MAX_MESSAGE_BYTES, Refusal};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use super::ClientError;
+
+pub(super) type Client = log_client::LogClient<Channel>;
+
+/// A node, and a client that talks to it.
+pub(super) struct Node {
+    pub(super) index: usize,
+    pub(super) client: Client,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Channels {
+    nodes: Arc<[(String, Channel)]>,
+    /// Index of the node believed to lead.
+    leader: Arc<AtomicUsize>,
+    /// Index of the node that reads go to.
+    nearest: Arc<AtomicUsize>,
+}
+
+impl Channels {
+    pub(super) fn new(
+        endpoints: &[String],
+        tls: Option<&ClientTlsConfig>,
+    ) -> Result<Channels, ClientError> {
+        if endpoints.is_empty() {
+            return Err(ClientError::NoEndpoints);
+        }
+        let nodes: Result<Vec<_>, ClientError> = endpoints
+            .iter()
+            .map(|address| Ok((address.clone(), connect_lazy(address, tls)?)))
+            .collect();
+        Ok(Channels {
+            nodes: nodes?.into(),
+            leader: Arc::default(),
+            nearest: Arc::default(),
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(super) fn leader(&self) -> Node {
+        self.node(self.leader.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn nearest(&self) -> Node {
+        self.node(self.nearest.load(Ordering::Relaxed))
+    }
+
+    /// The node did not take a request: go where it points to, or to the next one.
+    pub(super) fn follow(&self, index: usize, refusal: &Refusal) {
+        let named = self
+            .nodes
+            .iter()
+            .position(|(address, _)| *address == refusal.leader);
+        self.leader.store(
+            named.unwrap_or((index + 1) % self.nodes.len()),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The node does not answer reads: the next one shall.
+    pub(super) fn skip(&self, index: usize) {
+        let next = (index + 1) % self.nodes.len();
+        let _ = self
+            .nearest
+            .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn node(&self, index: usize) -> Node {
+        let client = Client::new(self.nodes[index].1.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Node { index, client }
+    }
+}
+
+/// A channel to `host:port` that connects when it is used and notices a silent peer.
+pub fn connect_lazy(address: &str, tls: Option<&ClientTlsConfig>) -> Result<Channel, ClientError> {
+    let invalid = |error: tonic::transport::Error| ClientError::Endpoint {
+        endpoint: address.to_owned(),
+        reason: error.to_string(),
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+        .map_err(invalid)?
+        .connect_timeout(Duration::from_secs(2))
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls.clone()).map_err(invalid)?;
+    }
+    Ok(endpoint.connect_lazy())
+}

@@ -1,0 +1,165 @@
+//! Where each record stands: offset → entry of the log and envelope in it, in sled.
+//!
+//! Everything here follows from the log's entries. It is written as they are applied and tagged
+//! with the index of the last one, in the same atomic batch; a start goes on from a checkpoint
+//! that is not newer than the tag and applies the rest again. What sled loses or can't open is
+//! built again in the same way, so it needs no fsync of its own.
+//!
+//! ```text
+//! key                          value
+//! "a"                          applied log index, u64 big endian
+//! "o" offset u64 big endian    postcard: log index, Placed
+//! ```
+
+use std::path::Path;
+
+use crate::state::Placed;
+
+const APPLIED: &[u8] = b"a";
+const OFFSET: u8 = b'o';
+/// The index of a node that holds nothing else: recent blocks are what is read.
+const CACHE_BYTES: u64 = 8 << 20;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    db: sled::Db,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error("offset index: {0}")]
+    Sled(#[from] sled::Error),
+    #[error("offset index: {0}")]
+    Postcard(#[from] postcard::Error),
+    #[error("move the damaged offset index aside: {0}")]
+    Aside(std::io::Error),
+}
+
+impl Index {
+    /// Opens the index; one that does not open is moved aside and starts empty.
+    pub(crate) fn open(directory: &Path) -> Result<Index, IndexError> {
+        match Self::open_existing(directory) {
+            Ok(index) => Ok(index),
+            Err(error) => {
+                let aside = directory.with_extension("damaged");
+                tracing::warn!(%error, aside = %aside.display(), "offset index does not open, building it again");
+                // One damaged copy is enough to look at.
+                let _ = std::fs::remove_dir_all(&aside);
+                std::fs::rename(directory, &aside).map_err(IndexError::Aside)?;
+                Self::open_existing(directory)
+            }
+        }
+    }
+
+    fn open_existing(directory: &Path) -> Result<Index, IndexError> {
+        let db = sled::Config::new()
+            .path(directory)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(1000))
+            .mode(sled::Mode::LowSpace)
+            .open()?;
+        Ok(Index { db })
+    }
+
+    /// Index of the last entry that is surely in here.
+    pub(crate) fn applied(&self) -> Result<Option<u64>, IndexError> {
+        let value = self.db.get(APPLIED)?;
+        Ok(value.and_then(|bytes| bytes.as_ref().try_into().ok().map(u64::from_be_bytes)))
+    }
+
+    pub(crate) fn record(&self, log_index: u64, placed: &[Placed]) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for place in placed {
+            batch.insert(
+                &key(place.offset),
+                postcard::to_stdvec(&(log_index, place))?,
+            );
+        }
+        batch.insert(APPLIED, &log_index.to_be_bytes());
+        Ok(self.db.apply_batch(batch)?)
+    }
+
+    /// The envelopes from the one that holds `offset` on, with the log index of their entries.
+    pub(crate) fn from(&self, offset: u64, limit: usize) -> Result<Vec<(u64, Placed)>, IndexError> {
+        let holding = self
+            .db
+            .range(key(0)..=key(offset))
+            .next_back()
+            .transpose()?;
+        let start = holding.map_or_else(|| key(offset).to_vec(), |(key, _)| key.to_vec());
+        let mut found = Vec::new();
+        for item in self.db.range(start..=key(u64::MAX).to_vec()) {
+            let (_, value) = item?;
+            let (log_index, placed): (u64, Placed) = postcard::from_bytes(&value)?;
+            if placed.offset + u64::from(placed.count) > offset {
+                found.push((log_index, placed));
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Forgets everything: another state is taken over.
+    pub(crate) fn clear(&self) -> Result<(), IndexError> {
+        Ok(self.db.clear()?)
+    }
+}
+
+fn key(offset: u64) -> [u8; 9] {
+    let mut key = [OFFSET; 9];
+    key[1..].copy_from_slice(&offset.to_be_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::envelope::Chain;
+    use proto::{Lane, Nanos};
+
+    use super::*;
+
+    fn placed(offset: u64, count: u32) -> Placed {
+        Placed {
+            offset,
+            part: 0,
+            count,
+            lane: Lane::Normal,
+            origin_id: 0,
+            first_sequence: offset,
+            chain: Chain::default(),
+            leader_time: Nanos(0),
+        }
+    }
+
+    #[test]
+    fn finds_the_envelope_that_holds_an_offset() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = Index::open(directory.path()).unwrap();
+        index.record(3, &[placed(0, 2), placed(2, 5)]).unwrap();
+        index.record(4, &[placed(7, 1)]).unwrap();
+        let offsets = |from| -> Vec<(u64, u64)> {
+            let found = index.from(from, 10).unwrap();
+            found
+                .into_iter()
+                .map(|(log_index, place)| (log_index, place.offset))
+                .collect()
+        };
+        assert_eq!(offsets(0), [(3, 0), (3, 2), (4, 7)]);
+        assert_eq!(offsets(1), [(3, 0), (3, 2), (4, 7)]);
+        assert_eq!(offsets(6), [(3, 2), (4, 7)]);
+        assert_eq!(offsets(8), []);
+        assert_eq!(index.applied().unwrap(), Some(4));
+    }
+
+    #[test]
+    fn one_that_does_not_open_is_moved_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index");
+        std::fs::write(&path, "not a directory").unwrap();
+        let index = Index::open(&path).unwrap();
+        assert_eq!(index.applied().unwrap(), None);
+        assert!(path.with_extension("damaged").exists());
+    }
+}

@@ -1,0 +1,88 @@
+//! What a node of the log is opened with, and what can go wrong when it is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::SnapshotPolicy;
+use proto::ids::NodeIdentity;
+use proto::{HubPath, NodeId};
+use tonic::transport::ClientTlsConfig;
+
+use crate::checkpoint::CheckpointError;
+use crate::index::IndexError;
+use crate::raft::machine::MachineError;
+use crate::segment;
+
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub node_id: NodeId,
+    pub group: u32,
+    pub hub: HubPath,
+    /// This node's alone; made when it is missing.
+    pub data_dir: PathBuf,
+    /// host:port of every node of the hub, this one included.
+    pub nodes: BTreeMap<NodeId, String>,
+    pub segment_bytes: u64,
+    pub heartbeat: Duration,
+    /// Followers wait for a leader this long, and up to twice as long.
+    pub election_timeout: Duration,
+    /// Memory for the newest records, and as much again for the newest entries.
+    pub cache_bytes: usize,
+    /// For connections to the peers; clear text when absent.
+    pub tls: Option<ClientTlsConfig>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Segment(#[from] segment::Error),
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("log identity {}: {problem}", path.display())]
+    Identity { path: PathBuf, problem: String },
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+impl NodeConfig {
+    pub(super) fn segment_options(&self, identity: NodeIdentity) -> segment::Options {
+        let directory = self.data_dir.join("segments");
+        // A directory that was copied to another hub is refused.
+        let cluster = blake3::hash(self.hub.as_str().as_bytes());
+        let cluster = cluster.as_bytes()[..16]
+            .iter()
+            .fold(0, |id, b| id << 8 | u128::from(*b));
+        let mut options = segment::Options::new(directory, cluster, identity.0);
+        options.segment_bytes = self.segment_bytes;
+        options.cache_bytes = self.cache_bytes;
+        options
+    }
+
+    pub(super) fn raft_config(&self) -> Result<Arc<openraft::Config>, NodeError> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let config = openraft::Config {
+            cluster_name: self.hub.to_string(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_timeout),
+            election_timeout_max: millis(self.election_timeout).saturating_mul(2),
+            install_snapshot_timeout: 60_000,
+            // Snapshots are checkpoints that the retention point makes, nothing else does.
+            snapshot_policy: SnapshotPolicy::Never,
+            // Our entries are batches.
+            replication_lag_threshold: 64,
+            max_in_snapshot_log_to_keep: 0,
+            enable_pre_vote: Some(true),
+            ..Default::default()
+        };
+        let config = config
+            .validate()
+            .map_err(|error| NodeError::Raft(error.to_string()))?;
+        Ok(Arc::new(config))
+    }
+}

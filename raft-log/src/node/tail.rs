@@ -1,0 +1,113 @@
+//! Reading the committed log of a node, then waiting for more.
+
+use std::time::Duration;
+
+use futures::Stream;
+use proto::rpc::TailResponse;
+use proto::{Lane, Offset};
+use tokio::sync::watch;
+
+use super::Node;
+use crate::shared::{ReadError, Stretch};
+
+/// What one answer carries at most, unless a single batch is larger.
+const ANSWER_BYTES: usize = 1 << 20;
+/// A tail says where it is at least this often.
+const SILENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum TailError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the node is shutting down")]
+    Ended,
+}
+
+impl Node {
+    /// Envelopes of some lanes (all when empty) from `offset` on, in order. Ends at what is applied
+    /// now if `stop_at_end` is set, never otherwise.
+    pub fn tail(
+        &self,
+        offset: Offset,
+        lanes: Vec<Lane>,
+        stop_at_end: bool,
+    ) -> impl Stream<Item = Result<TailResponse, TailError>> + Send + use<> {
+        let end = self.shared.watch_end();
+        let tail = Tail {
+            node: self.clone(),
+            end,
+            offset,
+            lanes,
+            stop_at_end,
+        };
+        futures::stream::unfold(Some(tail), |tail| async move {
+            let mut tail = tail?;
+            match tail.next().await {
+                Ok(Some(response)) => Some((Ok(response), Some(tail))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+}
+
+struct Tail {
+    node: Node,
+    end: watch::Receiver<u64>,
+    offset: Offset,
+    lanes: Vec<Lane>,
+    stop_at_end: bool,
+}
+
+impl Tail {
+    async fn next(&mut self) -> Result<Option<TailResponse>, TailError> {
+        let until = tokio::time::Instant::now() + SILENCE;
+        loop {
+            if *self.end.borrow_and_update() > self.offset.0 {
+                let stretch = self.read().await?;
+                let moved = stretch.next_offset > self.offset.0;
+                self.offset = Offset(stretch.next_offset);
+                if moved {
+                    return Ok(Some(answer(stretch)));
+                }
+            } else if self.stop_at_end {
+                return Ok(None);
+            }
+            match tokio::time::timeout_at(until, self.end.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(TailError::Ended),
+                Err(_) => {
+                    let next_offset = self.offset.0;
+                    return Ok(Some(TailResponse {
+                        deliveries: Vec::new(),
+                        next_offset,
+                    }));
+                }
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Stretch, TailError> {
+        let shared = &self.node.shared;
+        if let Some(stretch) = shared.read_recent(self.offset, &self.lanes, ANSWER_BYTES) {
+            return Ok(stretch);
+        }
+        let (shared, lanes, offset) = (shared.clone(), self.lanes.clone(), self.offset);
+        tokio::task::spawn_blocking(move || shared.read_disk(offset, &lanes, ANSWER_BYTES))
+            .await
+            .map_err(|_| TailError::Ended)?
+            .map_err(TailError::Read)
+    }
+}
+
+fn answer(
+    Stretch {
+        deliveries,
+        next_offset,
+    }: Stretch,
+) -> TailResponse {
+    TailResponse {
+        deliveries,
+        next_offset,
+    }
+}

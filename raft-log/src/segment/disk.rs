@@ -1,0 +1,169 @@
+//! The directory and the files in it, as the rest of the module sees them.
+//!
+//! A trait, because two disks stand behind it: the real one, and one that fails, tears writes
+//! and loses what was not synced (`faulty`, in the tests).
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::Error;
+
+/// One flat directory.
+pub(super) trait Disk: Debug + Send + Sync {
+    /// Holds the directory against other processes until the guard is dropped.
+    fn lock(&self) -> Result<Box<dyn Any + Send>, Error>;
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Fails if the file exists.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+    fn unlink(&self, name: &str) -> io::Result<()>;
+    /// Makes creations and unlinks durable.
+    fn sync_directory(&self) -> io::Result<()>;
+    /// For messages.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// One file. Reads may come from any thread, writes only from the writer.
+pub(super) trait DiskFile: Debug + Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    fn write_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// fdatasync: the bytes, and the length if it grew.
+    fn sync_data(&self) -> io::Result<()>;
+    /// fsync: after creating or cutting.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// Reads `bytes` at `offset` into memory of its own.
+pub(super) fn read_vec(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; bytes];
+    file.read_at(&mut buffer, offset)?;
+    Ok(buffer)
+}
+
+/// A directory of the real file system.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Creates the directory if it is missing, durably.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let error = |e| Error::io("create directory", path.to_owned(), e);
+        std::fs::create_dir_all(path).map_err(error)?;
+        if let Some(parent) = path.canonicalize().map_err(error)?.parent() {
+            File::open(parent)
+                .and_then(|p| p.sync_all())
+                .map_err(error)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Disk for Directory {
+    fn lock(&self) -> Result<Box<dyn Any + Send>, Error> {
+        let path = self.path("LOCK");
+        let error = |e| Error::io("lock", path.clone(), e);
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(error)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                directory: self.path.clone(),
+            }),
+            Err(TryLockError::Error(e)) => Err(error(e)),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(self.path(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path(name))?;
+        Ok(Arc::new(RealFile(file)))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, mut slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut file = &self.0;
+        file.seek(SeekFrom::Start(offset))?;
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match file.write_vectored(slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut slices, n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}

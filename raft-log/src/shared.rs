@@ -1,0 +1,204 @@
+//! What the state machine writes and everybody else reads: the applied state, where the records
+//! stand, and the newest of them in memory.
+
+mod recent;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use proto::rpc::command::Operation;
+use proto::rpc::{Delivery, Envelope};
+use proto::{Lane, Offset, Origin, rpc};
+use tokio::sync::watch;
+
+use crate::index::{Index, IndexError};
+use crate::raft::convert;
+use crate::segment::{self, Segments};
+use crate::state::{Placed, State};
+use recent::Recent;
+
+/// Envelopes looked up at once.
+const LOOK_UP: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: RwLock<State>,
+    /// Offset after the last applied record: what tails wait for.
+    end: watch::Sender<u64>,
+    pub(crate) index: Index,
+    pub(crate) segments: Segments,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Segment(#[from] segment::Error),
+    #[error("offset {offset}: entry {log_index} is not there or holds no such envelope")]
+    Missing { offset: u64, log_index: u64 },
+}
+
+/// A stretch of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Stretch {
+    pub(crate) deliveries: Vec<Delivery>,
+    /// Where reading goes on.
+    pub next_offset: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        state: State,
+        index: Index,
+        segments: Segments,
+        recent_bytes: usize,
+    ) -> Arc<Shared> {
+        let (end, _) = watch::channel(state.next_offset);
+        let recent = Mutex::new(Recent::new(recent_bytes, state.next_offset));
+        Arc::new(Shared {
+            state: RwLock::new(state),
+            end,
+            index,
+            segments,
+            recent,
+        })
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn watch_end(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    /// Makes an applied entry's envelopes visible to readers.
+    pub(crate) fn publish(&self, operation: Option<&Operation>, placed: &[Placed]) {
+        let Some(last) = placed.last() else { return };
+        if let Some(operation) = operation {
+            let state = self.state();
+            let deliveries = placed.iter().filter_map(|p| delivery(&state, operation, p));
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            deliveries.for_each(|delivery| recent.push(delivery));
+        }
+        self.end.send_replace(last.offset + u64::from(last.count));
+    }
+
+    /// Another state was taken over: nothing that was remembered holds any more.
+    pub(crate) fn replace(&self, state: State) {
+        let end = state.next_offset;
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) =
+            Recent::new(self.recent_budget(), end);
+        *self.state_mut() = state;
+        self.end.send_replace(end);
+    }
+
+    fn recent_budget(&self) -> usize {
+        self.recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .budget()
+    }
+
+    /// Envelopes of some lanes from the one that holds `offset` on, about `max_bytes` of them;
+    /// `None` when the offset is no longer in memory.
+    pub(crate) fn read_recent(
+        &self,
+        offset: Offset,
+        lanes: &[Lane],
+        max_bytes: usize,
+    ) -> Option<Stretch> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.read(offset.0, lanes, max_bytes)
+    }
+
+    /// The same from the disk, which blocks.
+    pub(crate) fn read_disk(
+        &self,
+        Offset(offset): Offset,
+        lanes: &[Lane],
+        max_bytes: usize,
+    ) -> Result<Stretch, ReadError> {
+        let end = self.state().next_offset;
+        let mut stretch = Stretch {
+            deliveries: Vec::new(),
+            next_offset: offset,
+        };
+        let mut bytes = 0;
+        let mut entry: Option<(u64, Operation)> = None;
+        for (log_index, placed) in self.index.from(offset, LOOK_UP)? {
+            // The index may be ahead of the state just after a start.
+            if placed.offset >= end || bytes >= max_bytes {
+                break;
+            }
+            stretch.next_offset = placed.offset + u64::from(placed.count);
+            if !wanted(lanes, placed.lane) {
+                continue;
+            }
+            if entry.as_ref().is_none_or(|(index, _)| *index != log_index) {
+                entry = self
+                    .operation(log_index)?
+                    .map(|operation| (log_index, operation));
+            }
+            let state = self.state();
+            let delivery = entry
+                .as_ref()
+                .and_then(|(_, op)| delivery(&state, op, &placed));
+            let missing = ReadError::Missing {
+                offset: placed.offset,
+                log_index,
+            };
+            let delivery = delivery.ok_or(missing)?;
+            bytes += size(&delivery);
+            stretch.deliveries.push(delivery);
+        }
+        Ok(stretch)
+    }
+
+    fn operation(&self, log_index: u64) -> Result<Option<Operation>, ReadError> {
+        let frames = self.segments.read(log_index..log_index + 1, usize::MAX)?;
+        let frame = frames.first().filter(|frame| frame.index == log_index);
+        Ok(frame
+            .and_then(convert::command_of_frame)
+            .and_then(|command| command.operation))
+    }
+}
+
+/// Empty means all.
+fn wanted(lanes: &[Lane], lane: Lane) -> bool {
+    lanes.is_empty() || lanes.contains(&lane)
+}
+
+fn size(delivery: &Delivery) -> usize {
+    delivery
+        .envelope
+        .as_ref()
+        .map_or(0, |envelope| envelope.batch.len())
+        + 128
+}
+
+/// An envelope as consumers see it: with its origin and sequence, without what concerned only its
+/// birth.
+fn delivery(state: &State, operation: &Operation, placed: &Placed) -> Option<Delivery> {
+    let envelope: &Envelope = match operation {
+        Operation::Append(append) => append.envelopes.get(placed.part as usize)?,
+        Operation::Relay(relay) => relay.envelope.as_ref()?,
+        _ => return None,
+    };
+    let origin: &Origin = state.origins.origin(placed.origin_id)?;
+    Some(Delivery {
+        offset: placed.offset,
+        leader_time: placed.leader_time.0,
+        chain: placed.chain.to_bytes(),
+        envelope: Some(rpc::Envelope {
+            origin: Some(origin.into()),
+            first_sequence: placed.first_sequence,
+            ..envelope.clone()
+        }),
+    })
+}

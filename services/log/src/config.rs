@@ -1,0 +1,48 @@
+//! What the log service takes from `hub.yaml`.
+
+use std::net::SocketAddr;
+
+use kit::config::ConfigError;
+use kit::service::Context;
+use raft_log::NodeConfig;
+
+/// Memory for the newest records of a node.
+const CACHE_BYTES: usize = 32 << 20;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// Where hubs below connect; absent, none are accepted.
+    pub uplink: Option<SocketAddr>,
+    pub node: NodeConfig,
+}
+
+impl Config {
+    pub(crate) fn of(context: &Context) -> Result<Config, ConfigError> {
+        let hub = &context.config;
+        let log = hub
+            .log
+            .as_ref()
+            .ok_or_else(|| hub.missing("the log service", "log"))?;
+        let nodes = hub.log_nodes("the log service")?;
+        Ok(Config {
+            listen: *log.listen,
+            uplink: log.uplink.as_ref().map(|address| **address),
+            node: NodeConfig {
+                node_id: *hub.node.id,
+                group: 0,
+                hub: hub.hub.path.value.clone(),
+                data_dir: hub.data_dir.join("log"),
+                nodes: nodes
+                    .into_iter()
+                    .map(|(id, address)| (id, address.to_string()))
+                    .collect(),
+                segment_bytes: log.segment_bytes.as_u64(),
+                heartbeat: *log.heartbeat,
+                election_timeout: *log.election_timeout,
+                cache_bytes: CACHE_BYTES,
+                tls: context.tls.as_ref().map(|tls| tls.client.clone()),
+            },
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! The log service: serves one node of the hub's replicated log over gRPC.
+//!
+//! Two ports. `log.listen` is for the hub itself: its other nodes (Raft) and its services (append,
+//! tail, cursors, sessions, status). `log.uplink` is for hubs below, which open a connection and
+//! push their envelopes ([`uplink`]). Whatever it answers with a yes is durable on a quorum of the
+//! hub's nodes and applied (I1).
+
+mod config;
+mod error;
+mod service;
+mod uplink;
+mod metrics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::rpc::MAX_MESSAGE_BYTES;
+use proto::rpc::log_server::LogServer;
+use proto::rpc::uplink_server::UplinkServer;
+use raft_log::Node;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::server::TcpIncoming;
+
+pub use config::Config;
+pub use error::Error;
+
+use kit::ready::Part;
+use kit::service::Context;
+use service::Log;
+use uplink::Uplink;
+
+/// How long answers may take that are under way at the shutdown.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Opens the log's files and binds its ports; what is returned serves until the shutdown.
+pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), Error>>, Error> {
+    let config = Config::of(&context)?;
+    let listener = kit::listen::bind("log.listen", config.listen).await?;
+    let uplink = match config.uplink {
+        Some(address) => Some(kit::listen::bind("log.uplink", address).await?),
+        None => None,
+    };
+    let node = Node::open(config.node.clone()).await?;
+    let ready = context.readiness.register("log");
+    let service = Service {
+        config,
+        node,
+        tls: context.tls,
+        shutdown: context.shutdown,
+    };
+    Ok(service.run(listener, uplink, ready))
+}
+
+struct Service {
+    config: Config,
+    node: Node,
+    tls: Option<kit::tls::Tls>,
+    shutdown: CancellationToken,
+}
+
+impl Service {
+    async fn run(
+        self,
+        listener: TcpListener,
+        uplink: Option<TcpListener>,
+        ready: Part,
+    ) -> Result<(), Error> {
+        let this = Arc::new(self);
+        let announce = this.clone().announce(ready);
+        let serving = async {
+            tokio::try_join!(this.serve(listener), async {
+                match uplink {
+                    Some(uplink) => this.serve_uplink(uplink).await,
+                    None => Ok(()),
+                }
+            })
+        };
+        let outcome = tokio::select! {
+            served = serving => served.map(drop),
+            reason = this.node.stopped() => Err(Error::Stopped(reason)),
+            () = this.drained() => Ok(()),
+            never = announce => match never {},
+        };
+        this.node.shutdown().await;
+        outcome
+    }
+
+    /// Whoever is still waiting for an answer after the shutdown gets none, and asks another node.
+    async fn drained(&self) {
+        self.shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    }
+
+    /// Forms the hub and says so; then stays.
+    async fn announce(self: Arc<Self>, ready: Part) -> std::convert::Infallible {
+        ready.not_ready("the hub is not formed yet");
+        self.node.bootstrap().await;
+        ready.ready();
+        std::future::pending().await
+    }
+
+    async fn serve(&self, listener: TcpListener) -> Result<(), Error> {
+        let group = self.config.node.group;
+        let log = LogServer::new(Log::new(self.node.clone(), group, self.shutdown.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        kit::tls::server(self.tls.as_ref())?
+            .add_service(self.node.peer_service())
+            .add_service(log)
+            // A node that does not lead hands a child's stream on to the one that does.
+            .add_service(self.uplink_server(false))
+            .serve_with_incoming_shutdown(incoming(listener), self.shutdown.cancelled())
+            .await?;
+        Ok(())
+    }
+
+    async fn serve_uplink(&self, listener: TcpListener) -> Result<(), Error> {
+        kit::tls::server(self.tls.as_ref())?
+            .add_service(self.uplink_server(true))
+            .serve_with_incoming_shutdown(incoming(listener), self.shutdown.cancelled())
+            .await?;
+        Ok(())
+    }
+
+    fn uplink_server(&self, may_hand_on: bool) -> UplinkServer<Uplink> {
+        let client_tls = self.tls.as_ref().map(|tls| tls.client.clone());
+        let group = self.config.node.group;
+        let shutdown = self.shutdown.clone();
+        let uplink = Uplink::new(self.node.clone(), group, client_tls, may_hand_on, shutdown);
+        UplinkServer::new(uplink)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
+
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}

@@ -1,0 +1,8 @@
+//! The log service as its clients see it: real ports, real files, nodes started and stopped.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod rig;
+mod cluster;
+mod producer;
+mod uplink;

@@ -1,0 +1,208 @@
+//! Hubs of one or three nodes within the test's process.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kit::service::Context;
+use proto::rpc::{Delivery, StatusResponse};
+use proto::{Batch, Nanos, Offset, Record, Value};
+use raft_log::client::{ClientConfig, LogClient, Producer, ProducerOptions, TailFrom};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Hub {
+    path: &'static str,
+    directory: tempfile::TempDir,
+    addresses: BTreeMap<u64, u16>,
+    uplinks: BTreeMap<u64, u16>,
+    nodes: BTreeMap<u64, Running>,
+}
+
+struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), log_service::Error>>,
+}
+
+/// A port that nobody listens on, below those that systems give to outgoing connections.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 100).unwrap() * 200;
+    loop {
+        let port = 10_000 + start + NEXT.fetch_add(1, Ordering::Relaxed) % 200;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Hub {
+    pub(crate) async fn start(path: &'static str, nodes: u64) -> Hub {
+        let mut hub = Hub {
+            path,
+            directory: tempfile::tempdir().unwrap(),
+            addresses: (1..=nodes).map(|id| (id, free_port())).collect(),
+            uplinks: (1..=nodes).map(|id| (id, free_port())).collect(),
+            nodes: BTreeMap::new(),
+        };
+        for id in 1..=nodes {
+            hub.start_node(id).await;
+        }
+        hub.leader().await;
+        hub
+    }
+
+    pub(crate) fn data_dir(&self, id: u64) -> std::path::PathBuf {
+        self.directory.path().join(format!("node-{id}"))
+    }
+
+    fn config(&self, id: u64, data_dir: &Path) -> String {
+        let nodes: Vec<String> = self
+            .addresses
+            .iter()
+            .map(|(id, port)| format!("{id}: 127.0.0.1:{port}"))
+            .collect();
+        format!(
+            "hub: {{ path: {} }}\nnode: {{ id: {id} }}\ndata_dir: {}\nlog:\n  listen: 127.0.0.1:{}\n  \
+             uplink: 127.0.0.1:{}\n  nodes: {{ {} }}\n  segment_bytes: 16KiB\n  \
+             heartbeat: 50ms\n  election_timeout: 250ms\n",
+            self.path,
+            data_dir.display(),
+            self.addresses[&id],
+            self.uplinks[&id],
+            nodes.join(", "),
+        )
+    }
+
+    pub(crate) async fn start_node(&mut self, id: u64) {
+        let text = self.config(id, &self.data_dir(id));
+        let config = kit::config::from_str("hub.yaml", &text).unwrap();
+        let shutdown = CancellationToken::new();
+        let context = Context::new(config, shutdown.clone()).unwrap();
+        let service = log_service::build(context).await.unwrap();
+        let task = tokio::spawn(service);
+        self.nodes.insert(id, Running { shutdown, task });
+    }
+
+    pub(crate) async fn stop_node(&mut self, id: u64) {
+        let running = self.nodes.remove(&id).unwrap();
+        running.shutdown.cancel();
+        running.task.await.unwrap().unwrap();
+    }
+
+    pub(crate) fn uplink(&self, id: u64) -> String {
+        format!("http://127.0.0.1:{}", self.uplinks[&id])
+    }
+
+    pub(crate) fn client(&self) -> LogClient {
+        client_of(self.addresses.values().copied())
+    }
+
+    pub(crate) fn client_of_node(&self, id: u64) -> LogClient {
+        client_of([self.addresses[&id]])
+    }
+
+    pub(crate) fn producer(&self) -> Producer {
+        self.client().producer(ProducerOptions {
+            name: "test".into(),
+            ..Default::default()
+        })
+    }
+
+    /// Waits until a running node leads and the hub has its name.
+    pub(crate) async fn leader(&self) -> u64 {
+        loop {
+            for id in self.nodes.keys() {
+                let status = self.client_of_node(*id).status().await;
+                if let Ok(StatusResponse {
+                    leader_id: Some(leader),
+                    hub,
+                    ..
+                }) = status
+                    && self.nodes.contains_key(&leader)
+                    && !hub.is_empty()
+                {
+                    return leader;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// All running nodes have applied the same, and their states are equal.
+    pub(crate) async fn converged(&self) -> StatusResponse {
+        loop {
+            let mut statuses = Vec::new();
+            for id in self.nodes.keys() {
+                statuses.push(self.client_of_node(*id).status().await.unwrap());
+            }
+            let first = statuses.remove(0);
+            if statuses
+                .iter()
+                .all(|status| status.applied_index == first.applied_index)
+            {
+                for status in statuses {
+                    assert_eq!(status.state_hash, first.state_hash, "states differ");
+                }
+                return first;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn client_of(ports: impl IntoIterator<Item = u16>) -> LogClient {
+    let endpoints = ports
+        .into_iter()
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
+    LogClient::new(ClientConfig {
+        endpoints,
+        group: 0,
+        tls: None,
+    })
+    .unwrap()
+}
+
+pub(crate) fn record(topic: &str, text: impl ToString) -> Record {
+    Record::message(topic, text.to_string(), Nanos::now())
+}
+
+pub(crate) async fn deliveries(client: &LogClient, from: u64) -> Vec<Delivery> {
+    let from = TailFrom {
+        offset: Offset(from),
+        lanes: vec![],
+        stop_at_end: true,
+    };
+    let mut tail = pin!(client.tail(from));
+    let mut deliveries = Vec::new();
+    while let Some(response) = tail.next().await {
+        deliveries.extend(response.unwrap().deliveries);
+    }
+    deliveries
+}
+
+/// Payloads of all records from an offset on, with their offsets.
+pub(crate) async fn payloads(client: &LogClient, from: u64) -> Vec<(u64, String)> {
+    let mut payloads = Vec::new();
+    for delivery in deliveries(client, from).await {
+        let envelope = delivery.envelope.unwrap();
+        for (offset, record) in (delivery.offset..).zip(Batch::decode(&envelope.batch).unwrap()) {
+            let Value::Payload(bytes) = record.value else {
+                panic!("{record:?}")
+            };
+            payloads.push((offset, String::from_utf8(bytes.to_vec()).unwrap()));
+        }
+    }
+    payloads
+}
+
+impl Hub {
+    pub(crate) fn is_running(&self, id: u64) -> bool {
+        self.nodes.contains_key(&id)
+    }
+}
