@@ -121,7 +121,8 @@ impl Drop for Telemetry {
 fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {
     match std::env::var_os(EnvFilter::DEFAULT_ENV).filter(|directives| !directives.is_empty()) {
         Some(_) => Ok(EnvFilter::try_from_default_env()?),
-        None => Ok(EnvFilter::new(configured)),
+        // What Raft does is told by the log; its library tells it at length.
+        None => Ok(EnvFilter::new(format!("openraft=warn,{configured}"))),
     }
 }
 

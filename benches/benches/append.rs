@@ -1,0 +1,151 @@
+//! Appending through the client, to hubs of one and of three nodes (processes of their own), beside
+//! what the disk does by itself: write and fdatasync of an appended block, in the same run.
+//!
+//! `cargo bench -p updraft-benches --bench append -- --seconds 5`
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints")]
+
+#[path = "append/disk.rs"]
+mod disk;
+#[path = "append/load.rs"]
+mod load;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use comfy_table::{Table, presets};
+use updraft::pyramid::{HubSpec, Pyramid};
+
+use load::Load;
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// Seconds per measurement
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Bytes of payload per record
+    #[arg(long, default_value_t = 256)]
+    record_bytes: usize,
+    /// Producers of the parallel measurement
+    #[arg(long, default_value_t = 16)]
+    producers: usize,
+    /// Records that each of them has under way
+    #[arg(long, default_value_t = 64)]
+    in_flight: usize,
+    /// Where the hubs keep their data; the disk is measured there too
+    #[arg(long)]
+    directory: Option<std::path::PathBuf>,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// One line of the table.
+struct Row {
+    what: String,
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+fn main() -> ExitCode {
+    // The hubs' nodes are this executable again.
+    if std::env::args().nth(1).as_deref() == Some("run") {
+        return updraft::cli::main();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(measure(&Args::parse())));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(args: &Args) -> anyhow::Result<()> {
+    let directory = match &args.directory {
+        Some(directory) => tempfile::tempdir_in(directory),
+        None => tempfile::tempdir(),
+    };
+    let directory = directory.context("make a directory for the data")?;
+    println!(
+        "{} s each, records of {} bytes, {} producers x {} in flight, {} processors, data in {}",
+        args.seconds,
+        args.record_bytes,
+        args.producers,
+        args.in_flight,
+        std::thread::available_parallelism()?,
+        directory.path().display(),
+    );
+    let time = Duration::from_secs(args.seconds);
+    let mut rows = vec![
+        disk::write_and_sync(directory.path(), 4 << 10, time)?,
+        disk::write_and_sync(directory.path(), 64 << 10, time)?,
+    ];
+    for nodes in [1, 3] {
+        rows.extend(hub(args, nodes, directory.path(), time).await?);
+    }
+    print(&rows);
+    Ok(())
+}
+
+async fn hub(
+    args: &Args,
+    nodes: usize,
+    directory: &Path,
+    time: Duration,
+) -> anyhow::Result<Vec<Row>> {
+    let executable = std::env::current_exe().context("find this executable")?;
+    let mut pyramid = Pyramid::new(executable, directory.join(format!("{nodes}-nodes")));
+    let mut spec = HubSpec::new("bench");
+    spec.nodes = nodes;
+    pyramid.add(spec)?;
+    pyramid.start(Duration::from_secs(30)).await?;
+    let client = pyramid.hub("bench")?.client().clone();
+    let mut rows = Vec::new();
+    for (producers, in_flight) in [(1, 1), (1, args.in_flight), (args.producers, args.in_flight)] {
+        let load = Load { producers, in_flight, record_bytes: args.record_bytes, time };
+        let mut row = load.run(&client).await?;
+        row.what = format!("{nodes} node(s), {producers} x {in_flight}");
+        rows.push(row);
+    }
+    pyramid.stop(Duration::from_secs(10)).await?;
+    Ok(rows)
+}
+
+/// Rates are also given as a multiple of the disk's appended 4 KiB, because machines differ.
+fn print(rows: &[Row]) {
+    let disk = rows.first().map_or(1.0, |row| row.per_second);
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["", "acknowledged/s", "x disk 4 KiB", "p50 ms", "p99 ms"]);
+    for row in rows {
+        table.add_row([
+            row.what.clone(),
+            format!("{:.0}", row.per_second),
+            format!("{:.2}", row.per_second / disk),
+            format!("{:.2}", row.p50.as_secs_f64() * 1e3),
+            format!("{:.2}", row.p99.as_secs_f64() * 1e3),
+        ]);
+    }
+    println!("{table}");
+}
+
+/// The value below which a share of the sorted samples lies.
+fn percentile(sorted: &[Duration], share: f64) -> Duration {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index within the slice"
+    )]
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}

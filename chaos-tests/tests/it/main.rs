@@ -1,0 +1,12 @@
+//! Real processes under faults.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod rig;
+
+mod nab;
+//mod quorum;
+mod guards;
+#[cfg(feature = "sabotage")]
+mod controls;
+//mod bad_input;

@@ -1,0 +1,5 @@
+//! The executable `updraft`.
+
+fn main() -> std::process::ExitCode {
+    updraft::cli::main()
+}
