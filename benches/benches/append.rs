@@ -56,7 +56,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("run") {
         return updraft::cli::main();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let outcome = runtime
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(measure(&Args::parse())));
@@ -110,8 +112,17 @@ async fn hub(
     pyramid.start(Duration::from_secs(30)).await?;
     let client = pyramid.hub("bench")?.client().clone();
     let mut rows = Vec::new();
-    for (producers, in_flight) in [(1, 1), (1, args.in_flight), (args.producers, args.in_flight)] {
-        let load = Load { producers, in_flight, record_bytes: args.record_bytes, time };
+    for (producers, in_flight) in [
+        (1, 1),
+        (1, args.in_flight),
+        (args.producers, args.in_flight),
+    ] {
+        let load = Load {
+            producers,
+            in_flight,
+            record_bytes: args.record_bytes,
+            time,
+        };
         let mut row = load.run(&client).await?;
         row.what = format!("{nodes} node(s), {producers} x {in_flight}");
         rows.push(row);
@@ -147,5 +158,8 @@ fn percentile(sorted: &[Duration], share: f64) -> Duration {
         reason = "an index within the slice"
     )]
     let at = (sorted.len() as f64 * share) as usize;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    sorted
+        .get(at.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }

@@ -32,10 +32,7 @@ impl fmt::Display for Differences {
             altered,
             reordered_at,
         } = self;
-        write!(
-            f,
-            "{missing} missing, {doubled} doubled, {altered} altered"
-        )?;
+        write!(f, "{missing} missing, {doubled} doubled, {altered} altered")?;
         match reordered_at {
             Some(at) => write!(f, ", reordered from {at} on"),
             None => Ok(()),

@@ -1,11 +1,11 @@
 //! A client that pushes as fast as its socket takes, whatever is acknowledged.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 
 use crate::wire::{self, PUBACK, Wire};
@@ -14,7 +14,8 @@ use crate::wire::{self, PUBACK, Wire};
 #[derive(Debug)]
 pub struct Flood {
     counts: Arc<Counts>,
-    writer: JoinHandle<Result<()>>,
+    /// Gives its half of the socket back, for dropping it would end the connection.
+    writer: JoinHandle<Result<OwnedWriteHalf>>,
     reader: JoinHandle<Result<()>>,
 }
 
@@ -27,17 +28,16 @@ struct Counts {
 }
 
 impl Flood {
-    pub async fn start(broker: SocketAddr, topic: &str, payload_bytes: usize) -> Result<Flood> {
-        let wire = Wire::connect(broker, "flood").await?;
+    pub fn start(wire: Wire, topic: &str, payload_bytes: usize) -> Flood {
         let (read, write) = wire.into_stream().into_split();
         let counts = Arc::new(Counts::default());
         let writing = push(write, counts.clone(), topic.to_owned(), payload_bytes);
         let reading = count(read, counts.clone());
-        Ok(Flood {
+        Flood {
             counts,
             writer: tokio::spawn(writing),
             reader: tokio::spawn(reading),
-        })
+        }
     }
 
     pub fn sent(&self) -> u64 {
@@ -53,8 +53,14 @@ impl Flood {
         self.counts.stop.store(true, Ordering::SeqCst);
     }
 
-    pub fn has_stopped(&self) -> bool {
-        self.writer.is_finished()
+    /// Whether all that was sent is acknowledged, and nothing more comes.
+    pub fn is_done(&self) -> bool {
+        self.writer.is_finished() && self.sent() == self.acknowledged()
+    }
+
+    /// Whether it still gets answers.
+    pub fn is_connected(&self) -> bool {
+        !self.reader.is_finished()
     }
 }
 
@@ -79,11 +85,11 @@ pub fn number(payload: &[u8]) -> Option<u64> {
 }
 
 async fn push(
-    mut write: impl AsyncWriteExt + Unpin,
+    mut write: OwnedWriteHalf,
     counts: Arc<Counts>,
     topic: String,
     bytes: usize,
-) -> Result<()> {
+) -> Result<OwnedWriteHalf> {
     let mut number = 0;
     while !counts.stop.load(Ordering::SeqCst) {
         let packet = wire::publish(packet_id(number), topic.as_bytes(), &payload(number, bytes));
@@ -91,11 +97,11 @@ async fn push(
         number += 1;
         counts.sent.store(number, Ordering::SeqCst);
     }
-    Ok(())
+    Ok(write)
 }
 
 /// Acknowledgements come in the order of the messages.
-async fn count(mut read: impl AsyncReadExt + Unpin, counts: Arc<Counts>) -> Result<()> {
+async fn count(mut read: OwnedReadHalf, counts: Arc<Counts>) -> Result<()> {
     while let Some((first_byte, body)) = wire::read(&mut read).await? {
         let expected = packet_id(counts.acknowledged.load(Ordering::SeqCst));
         if (first_byte, &body[..]) != (PUBACK, &expected.to_be_bytes()) {
@@ -108,5 +114,5 @@ async fn count(mut read: impl AsyncReadExt + Unpin, counts: Arc<Counts>) -> Resu
 
 /// 1 to 65535; far fewer are ever unacknowledged.
 fn packet_id(number: u64) -> u16 {
-    (number % u64::from(u16::MAX)) as u16 + 1
+    u16::try_from(number % u64::from(u16::MAX)).map_or(1, |id| id + 1)
 }

@@ -85,10 +85,7 @@ mod tests {
                     assert_eq!(turn, [Action::Kill, Action::Start]);
                 }
             }
-            assert_eq!(
-                events,
-                schedule(seed, &['a', 'b'], &rhythm, millis(18_000))
-            );
+            assert_eq!(events, schedule(seed, &['a', 'b'], &rhythm, millis(18_000)));
         }
     }
 }

@@ -15,8 +15,7 @@ use crate::postgres::Postgres;
 use crate::readings::Reading;
 
 /// What a row of `value` may have beside time and value: nothing.
-const BARE: &str =
-    "value_int IS NULL AND original IS NULL AND quality IS NULL AND sub IS NULL AND value IS NOT NULL";
+const BARE: &str = "value_int IS NULL AND original IS NULL AND quality IS NULL AND sub IS NULL AND value IS NOT NULL";
 
 /// For reading alone; waits a little for a writer.
 pub fn open_sqlite(file: &Path) -> Result<Connection> {
@@ -37,6 +36,12 @@ pub fn in_sqlite(file: &Path) -> Result<Vec<Reading>> {
     if others > 0 {
         bail!("{} holds {others} rows that are no reading", file.display());
     }
+    values_in_sqlite(file)
+}
+
+/// All values in the order of their identity, whatever else there is.
+pub fn values_in_sqlite(file: &Path) -> Result<Vec<Reading>> {
+    let database = open_sqlite(file)?;
     let mut select = database.prepare("SELECT time, value FROM value ORDER BY src, seq")?;
     let rows = select.query_map([], |row| {
         Ok(Reading {

@@ -71,8 +71,9 @@ pub fn packet(first_byte: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first_byte];
     let mut length = body.len();
     loop {
+        let [low, ..] = length.to_le_bytes();
         let more = if length > 0x7F { 0x80 } else { 0 };
-        bytes.push((length & 0x7F) as u8 | more);
+        bytes.push(low & 0x7F | more);
         length >>= 7;
         if length == 0 {
             break;

@@ -92,6 +92,18 @@ impl LogClient {
         Ok(cursors.await?.cursors)
     }
 
+    /// A client's persistent session, as the nearest node has applied it.
+    pub async fn session(&self, client_id: &str) -> Result<Option<SessionState>, ClientError> {
+        let session = self.nearest(|mut log| {
+            let request = rpc::SessionRequest {
+                group: self.group,
+                client_id: client_id.into(),
+            };
+            async move { log.session(request).await }
+        });
+        Ok(session.await?.session)
+    }
+
     /// Makes `holder` the only consumer under this name for `lease`; again before it ends.
     /// Refused as fenced while somebody else holds it.
     pub async fn claim_cursor(

@@ -25,7 +25,10 @@ impl Load {
     pub(crate) async fn run(self, client: &LogClient) -> anyhow::Result<Row> {
         let mut producers = JoinSet::new();
         for number in 0..self.producers {
-            let options = ProducerOptions { name: format!("bench-{number}"), ..Default::default() };
+            let options = ProducerOptions {
+                name: format!("bench-{number}"),
+                ..Default::default()
+            };
             producers.spawn(self.produce(client.producer(options), number));
         }
         let mut samples = Vec::new();

@@ -134,12 +134,14 @@ fn broker_behind(
 }
 
 async fn acknowledged(client: &Client, count: usize) -> Result<()> {
-    wait::until("the client gets acknowledgements", LIMIT, async || {
-        match client.acknowledged() {
+    wait::until(
+        "the client gets acknowledgements",
+        LIMIT,
+        async || match client.acknowledged() {
             enough if enough >= count => Ok(()),
             some => Err(format!("{some} of {count}")),
-        }
-    })
+        },
+    )
     .await
 }
 

@@ -5,8 +5,8 @@
 mod rig;
 
 mod nab;
-//mod quorum;
+mod quorum;
 mod guards;
 #[cfg(feature = "sabotage")]
 mod controls;
-//mod bad_input;
+mod bad_input;

@@ -1,11 +1,8 @@
 //! What the tests have in common.
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
 use raft_log::client::LogClient;
-use updraft::pyramid::{HubSpec, Pyramid};
 
 /// The command line with all services, built with this package's features.
 pub(crate) const NODE: &str = env!("CARGO_BIN_EXE_updraft-node");
@@ -15,17 +12,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// `http://` URLs for `parent.uplink`.
 pub(crate) fn urls(addresses: &[std::net::SocketAddr]) -> Vec<String> {
     addresses.iter().map(|at| format!("http://{at}")).collect()
-}
-
-/// One node with an SQLite historian, running.
-pub(crate) async fn one_hub(directory: &Path) -> Result<Pyramid> {
-    let mut pyramid = Pyramid::new(NODE, directory);
-    pyramid.add(HubSpec {
-        historian: true,
-        ..HubSpec::new("acme")
-    })?;
-    pyramid.start(LIMIT).await?;
-    Ok(pyramid)
 }
 
 /// How many records the log holds; 0 while it does not answer.

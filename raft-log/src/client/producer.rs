@@ -17,7 +17,7 @@ use proto::rpc::{self, AppendRequest, AppendResponse, RefusalKind, SessionPublis
 use proto::rules::Rules;
 use proto::{Offset, Record};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::LogClient;
 use window::{Outcome, Window};
@@ -26,7 +26,7 @@ use window::{Outcome, Window};
 const WINDOW: usize = 16;
 /// Records that wait to be grouped.
 const QUEUE: usize = 4096;
-/// An open append is sent when it holds this much.
+/// An append is sent when it holds this much.
 const APPEND_BYTES: usize = proto::batch::TARGET_BATCH_BYTES;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// A leader that answers nothing for this long counts as lost.
@@ -37,7 +37,7 @@ pub struct ProducerOptions {
     /// For people who look at the log: "broker@2".
     pub name: String,
     pub rules: Rules,
-    /// How long records are gathered while an earlier append is under way.
+    /// How long records are gathered at most while an earlier append is under way.
     pub linger: Duration,
     /// Bytes of records that may wait for their commit; beyond it `append` waits.
     pub max_pending_bytes: usize,
@@ -142,9 +142,19 @@ struct Task {
     client: LogClient,
     options: ProducerOptions,
     items: mpsc::Receiver<Item>,
+    open: Open,
     window: Window,
     /// The queue is closed and empty.
     ended: bool,
+}
+
+/// Records that go into the next append.
+#[derive(Default)]
+struct Open {
+    items: Vec<Item>,
+    bytes: usize,
+    /// When it is sent at the latest.
+    due: Option<Instant>,
 }
 
 /// A stream of appends to the node believed to lead.
@@ -154,6 +164,22 @@ struct Connection {
     responses: tonic::Streaming<AppendResponse>,
 }
 
+impl Open {
+    fn push(&mut self, item: Item, linger: Duration) {
+        self.bytes += item.record.size_bytes();
+        self.items.push(item);
+        self.due.get_or_insert_with(|| Instant::now() + linger);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= APPEND_BYTES
+    }
+
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+}
+
 impl Task {
     fn new(client: LogClient, options: ProducerOptions, items: mpsc::Receiver<Item>) -> Task {
         let window = Window::new(options.rules.clone());
@@ -161,13 +187,14 @@ impl Task {
             client,
             options,
             items,
+            open: Open::default(),
             window,
             ended: false,
         }
     }
 
     async fn run(mut self) {
-        while !(self.ended && self.window.is_empty()) {
+        while !self.is_done() {
             if !self.window.has_producer() {
                 self.open_producer().await;
                 continue;
@@ -176,10 +203,14 @@ impl Task {
                 Ok(connection) => self.serve(connection).await,
                 Err(status) => tracing::debug!(error = status.message(), "no append stream"),
             }
-            if !(self.ended && self.window.is_empty()) {
+            if !self.is_done() {
                 sleep(RETRY_PAUSE).await;
             }
         }
+    }
+
+    fn is_done(&self) -> bool {
+        self.ended && self.open.items.is_empty() && self.window.is_empty()
     }
 
     async fn open_producer(&mut self) {
@@ -224,31 +255,38 @@ impl Task {
             }
         }
         let mut answer_by = Instant::now() + ANSWER_TIMEOUT;
-        while !(self.ended && self.window.is_empty()) {
+        while !self.is_done() {
+            let has_room = self.window.len() < WINDOW;
+            let due = self.open.due.filter(|_| has_room);
             tokio::select! {
                 response = timeout_at(answer_by, connection.responses.message()),
                     if !self.window.is_empty() =>
                 {
-                    match response {
-                        Ok(Ok(Some(response))) => {
-                            if !self.answered(&connection, response) {
-                                return;
-                            }
-                        }
-                        Ok(Ok(None)) | Ok(Err(_)) | Err(_) => return self.lost(&connection),
+                    let Ok(Ok(Some(response))) = response else { return self.lost(&connection) };
+                    if !self.answered(&connection, response) {
+                        return;
                     }
                     answer_by = Instant::now() + ANSWER_TIMEOUT;
+                    // The log is free for the next one: waiting longer gains nothing.
+                    if !self.flush(&connection).await {
+                        return;
+                    }
                 }
-                item = self.items.recv(), if !self.ended && self.window.len() < WINDOW => {
-                    let Some(item) = item else { self.ended = true; continue };
+                item = self.items.recv(), if !self.ended && !self.open.is_full() => {
+                    match item {
+                        Some(item) => self.open.push(item, self.options.linger),
+                        None => self.ended = true,
+                    }
                     if self.window.is_empty() {
                         answer_by = Instant::now() + ANSWER_TIMEOUT;
                     }
-                    let items = self.gather(item).await;
-                    let append = self.window.push(items);
-                    if let Some(append) = append
-                        && !self.send(&connection, append).await
-                    {
+                    let at_once = self.window.is_empty() || self.open.is_full() || self.ended;
+                    if (at_once || self.open.is_due()) && !self.flush(&connection).await {
+                        return;
+                    }
+                }
+                () = until(due), if due.is_some() => {
+                    if !self.flush(&connection).await {
                         return;
                     }
                 }
@@ -256,28 +294,21 @@ impl Task {
         }
     }
 
-    /// What goes with a record: all that waits, and while an append is under way anyway, what
-    /// arrives within the linger time.
-    async fn gather(&mut self, first: Item) -> Vec<Item> {
-        let linger = if self.window.is_empty() {
-            Duration::ZERO
-        } else {
-            self.options.linger
-        };
-        let until = Instant::now() + linger;
-        let mut bytes = first.record.size_bytes();
-        let mut items = vec![first];
-        while bytes < APPEND_BYTES {
-            let next = match self.items.try_recv() {
-                Ok(item) => Some(item),
-                Err(_) if linger.is_zero() => None,
-                Err(_) => timeout_at(until, self.items.recv()).await.ok().flatten(),
-            };
-            let Some(item) = next else { break };
-            bytes += item.record.size_bytes();
-            items.push(item);
+    /// Sends what is open, with all that waits beside it; whether the connection still stands.
+    async fn flush(&mut self, connection: &Connection) -> bool {
+        if self.open.items.is_empty() || self.window.len() >= WINDOW {
+            return true;
         }
-        items
+        while !self.open.is_full()
+            && let Ok(item) = self.items.try_recv()
+        {
+            self.open.push(item, self.options.linger);
+        }
+        let open = std::mem::take(&mut self.open);
+        match self.window.push(open.items) {
+            Some(append) => self.send(connection, append).await,
+            None => true,
+        }
     }
 
     async fn send(&self, connection: &Connection, append: rpc::Append) -> bool {
@@ -304,7 +335,7 @@ impl Task {
             Outcome::Done => true,
             Outcome::Resend => false,
             Outcome::Refused(refusal) => {
-                if refusal.kind == i32::from(RefusalKind::UnknownProducer) {
+                if refusal.kind() == RefusalKind::UnknownProducer {
                     tracing::warn!(name = self.options.name, "the log forgot this producer");
                 } else {
                     self.client.channels.follow(connection.node, &refusal);
@@ -312,5 +343,12 @@ impl Task {
                 false
             }
         }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

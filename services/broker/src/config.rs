@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use kit::config::{ConfigError, HostPort, HubConfig};
+use kit::config::{ConfigError, HubConfig};
 use proto::NodeId;
 use proto::rules::Rules;
 
@@ -23,7 +23,7 @@ pub struct BrokerOptions {
     /// Publishes of one connection that wait for their commit.
     pub max_in_flight: usize,
     /// Nodes of the hub's log, this one's first.
-    pub log_nodes: Vec<HostPort>,
+    pub log_nodes: Vec<String>,
     pub linger: Duration,
     pub rules: Rules,
 }
@@ -52,17 +52,11 @@ impl BrokerOptions {
             listen: *section.listen,
             max_packet_bytes: bytes,
             max_in_flight: *section.max_in_flight,
-            log_nodes: log_nodes(config)?,
+            log_nodes: config.log_endpoints("the broker")?,
             linger,
             rules: config.rules.rules(),
         })
     }
-}
-
-fn log_nodes(config: &HubConfig) -> Result<Vec<HostPort>, ConfigError> {
-    let mut nodes = config.log_nodes("the broker")?;
-    let own = nodes.remove(&config.node.id);
-    Ok(own.into_iter().chain(nodes.into_values()).collect())
 }
 
 #[cfg(test)]
@@ -84,8 +78,7 @@ mod tests {
              rules: {lanes: [{filter: 'x/#', lane: urgent}], scopes: [{filter: y, scope: lab}]}\n",
         )
         .unwrap();
-        let nodes: Vec<_> = options.log_nodes.iter().map(HostPort::as_str).collect();
-        assert_eq!(nodes, ["b:7400", "a:7400", "c:7400"]);
+        assert_eq!(options.log_nodes, ["b:7400", "a:7400", "c:7400"]);
         assert_eq!(options.rules.lane("x/1"), Lane::Urgent);
         assert_eq!(options.rules.scope("y"), Scope("lab".into()));
     }

@@ -12,11 +12,6 @@ pub enum BrokerError {
     Bind(#[from] BindError),
     #[error("the log can't be reached")]
     Log(#[from] ClientError),
-    #[error("a connection to log node {node} can't be set up")]
-    Endpoint {
-        node: String,
-        source: tonic::transport::Error,
-    },
     #[error("the tail of the log ended by itself")]
     FeedEnded,
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use proto::rpc::{self, OpenSession, SessionRequest};
+use proto::rpc::OpenSession;
 use raft_log::client::{ClientError, LogClient, Producer};
 use tokio_util::task::TaskTracker;
-use tonic::transport::Channel;
 
 use crate::config::BrokerOptions;
 use crate::connect::Refusal;
@@ -35,8 +34,6 @@ pub(crate) struct Hub {
     pub(crate) warner: Warner,
     /// Connections, and what they leave behind.
     pub(crate) tasks: TaskTracker,
-    /// One for each node of the log, this one's first.
-    pub(crate) nodes: Vec<Channel>,
 }
 
 impl Hub {
@@ -103,20 +100,10 @@ impl Hub {
         Ok((Start::of(&state), state.present))
     }
 
-    /// Asks the nearest node that answers; none is as good as no session.
+    /// A log that does not answer is as good as no session.
     async fn has_session(&self, client_id: &str) -> bool {
-        let request = SessionRequest {
-            group: 0,
-            client_id: client_id.to_owned(),
-        };
-        for node in &self.nodes {
-            let mut log = rpc::log_client::LogClient::new(node.clone());
-            let answer = tokio::time::timeout(LOOKUP_TIMEOUT, log.session(request.clone())).await;
-            if let Ok(Ok(response)) = answer {
-                return response.into_inner().session.is_some();
-            }
-        }
-        false
+        let known = tokio::time::timeout(LOOKUP_TIMEOUT, self.log.session(client_id)).await;
+        matches!(known, Ok(Ok(Some(_))))
     }
 }
 

@@ -72,17 +72,9 @@ pub struct Broker {
 pub async fn build(context: Context) -> Result<Broker, BrokerError> {
     let options = BrokerOptions::from_config(&context.config)?;
     let tls = context.tls.as_ref();
-    let nodes = options.log_nodes.iter().map(|node| {
-        let endpoint = kit::tls::endpoint(tls, node).map_err(|source| BrokerError::Endpoint {
-            node: node.to_string(),
-            source,
-        })?;
-        Ok(endpoint.connect_lazy())
-    });
-    let nodes = nodes.collect::<Result<Vec<_>, BrokerError>>()?;
     let listener = kit::listen::bind("broker.listen", options.listen).await?;
     let log = LogClient::new(ClientConfig {
-        endpoints: options.log_nodes.iter().map(ToString::to_string).collect(),
+        endpoints: options.log_nodes.clone(),
         group: 0,
         tls: tls.map(|tls| tls.client.clone()),
     })?;
@@ -103,7 +95,6 @@ pub async fn build(context: Context) -> Result<Broker, BrokerError> {
         metrics: metrics::Metrics::default(),
         warner: namespace::Warner::default(),
         tasks: TaskTracker::new(),
-        nodes,
     };
     Ok(Broker {
         hub: Arc::new(hub),

@@ -46,7 +46,11 @@ impl Config {
         Ok(Config {
             hub: hub.hub.path.value.clone(),
             holder: format!("node {}", hub.node.id.0),
-            log: log_client(context)?,
+            log: ClientConfig {
+                endpoints: hub.log_endpoints("the forwarder")?,
+                group: 0,
+                tls: context.tls.as_ref().map(|tls| tls.client.clone()),
+            },
             uplinks: uplinks?.into_iter().map(patient).collect(),
             scopes: parent
                 .scopes
@@ -55,22 +59,6 @@ impl Config {
                 .collect(),
         })
     }
-}
-
-/// This node's own log first, then the others.
-fn log_client(context: &Context) -> Result<ClientConfig, ConfigError> {
-    let hub = &context.config;
-    let own = *hub.node.id;
-    let mut nodes: Vec<_> = hub.log_nodes("the forwarder")?.into_iter().collect();
-    nodes.sort_by_key(|(id, _)| *id != own);
-    Ok(ClientConfig {
-        endpoints: nodes
-            .into_iter()
-            .map(|(_, address)| address.to_string())
-            .collect(),
-        group: 0,
-        tls: context.tls.as_ref().map(|tls| tls.client.clone()),
-    })
 }
 
 fn patient(endpoint: Endpoint) -> Endpoint {

@@ -118,6 +118,15 @@ impl HubConfig {
         Ok(named.unwrap_or_else(alone))
     }
 
+    /// The same as addresses in the order in which a service of this node asks them: its own log
+    /// first.
+    pub fn log_endpoints(&self, service: &str) -> Result<Vec<String>, ConfigError> {
+        let mut nodes = self.log_nodes(service)?;
+        let own = nodes.remove(&self.node.id);
+        let ordered = own.into_iter().chain(nodes.into_values());
+        Ok(ordered.map(|address| address.to_string()).collect())
+    }
+
     /// What whoever starts this node should know, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {

@@ -40,12 +40,8 @@ impl LogArgs {
 /// How to reach the log that a file describes.
 pub(crate) fn log_of(config: &HubConfig) -> anyhow::Result<ClientConfig> {
     let tls = kit::tls::Tls::load(config)?;
-    let nodes = config.log_nodes("this command")?;
     Ok(ClientConfig {
-        endpoints: nodes
-            .into_values()
-            .map(|address| address.to_string())
-            .collect(),
+        endpoints: config.log_endpoints("this command")?,
         group: 0,
         tls: tls.map(|tls| tls.client),
     })
@@ -69,7 +65,7 @@ impl BrokerArgs {
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
             .with_context(|| format!("--broker {:?} is not HOST:PORT", self.broker))?;
-        let random = || format!("updraft-{:016x}", proto::Incarnation::random().0 as u64);
+        let random = || format!("updraft-{:016x}", rand::random::<u64>());
         let client_id = self.client_id.clone().unwrap_or_else(random);
         let mut options = MqttOptions::new(client_id, host, port);
         options.set_keep_alive(Duration::from_secs(30));

@@ -1,6 +1,6 @@
 //! What the writer takes from `hub.yaml`.
 
-use kit::config::{ConfigError, HistorianBackend};
+use kit::config::HistorianBackend;
 use kit::service::Context;
 use raft_log::client::ClientConfig;
 
@@ -31,23 +31,11 @@ impl Config {
                 HistorianBackend::Sqlite(_) => format!("writer/sqlite-{node}"),
                 HistorianBackend::Postgres(_) => "writer/postgres".into(),
             },
-            log: log_client(context)?,
+            log: ClientConfig {
+                endpoints: hub.log_endpoints(WHO)?,
+                group: 0,
+                tls: context.tls.as_ref().map(|tls| tls.client.clone()),
+            },
         })
     }
-}
-
-/// This node's own log first, then the others.
-fn log_client(context: &Context) -> Result<ClientConfig, ConfigError> {
-    let hub = &context.config;
-    let own = *hub.node.id;
-    let mut nodes: Vec<_> = hub.log_nodes(WHO)?.into_iter().collect();
-    nodes.sort_by_key(|(id, _)| *id != own);
-    Ok(ClientConfig {
-        endpoints: nodes
-            .into_iter()
-            .map(|(_, address)| address.to_string())
-            .collect(),
-        group: 0,
-        tls: context.tls.as_ref().map(|tls| tls.client.clone()),
-    })
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -169,7 +169,7 @@ impl NodeProcess {
     pub async fn wait_ready(&mut self, limit: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         while !self.is_ready().await {
-            if self.has_ended()? && self.starts < START_ATTEMPTS {
+            if self.ended()?.is_some() && self.starts < START_ATTEMPTS {
                 self.child = None;
                 sleep(START_PAUSE).await;
                 self.spawn()?;
@@ -193,20 +193,20 @@ impl NodeProcess {
         self.status().await.is_some_and(formed) && accepts().await
     }
 
-    fn has_ended(&mut self) -> anyhow::Result<bool> {
+    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else {
-            return Ok(false);
+            return Ok(None);
         };
-        let ended = child
+        child
             .try_wait()
-            .with_context(|| format!("look after {}", self.name))?;
-        Ok(ended.is_some())
+            .with_context(|| format!("look after {}", self.name))
     }
 
     /// An error when it has ended and was neither killed nor stopped.
     pub fn check_alive(&mut self) -> anyhow::Result<()> {
-        if self.has_ended()? {
-            bail!("{} ended by itself; {}", self.name, self.last_words());
+        if let Some(status) = self.ended()? {
+            let (name, last_words) = (&self.name, self.last_words());
+            bail!("{name} ended, though nobody had asked it to ({status}); {last_words}");
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Libraries with one home: only files whose path holds this may name them.
 const AT_HOME: &[(&str, &str)] = &[
     ("openraft", "raft-log/src/"),
-    ("rumqttd", "services/broker/src/codec"),
+    ("rumqttd", "services/broker/src/"),
     ("sled", "raft-log/src/index.rs"),
     ("rusqlite", "services/historian/"),
     ("tokio_postgres", "services/historian/"),
