@@ -218,20 +218,34 @@ impl LogClient {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let mut last = None;
+        let mut reasons = Vec::new();
         for _ in 0..self.channels.len() {
             let log = self.channels.nearest();
             match ask(log.client).await {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => {
                     self.channels.skip(log.index);
-                    last = Some(status);
+                    reasons.push(format!(
+                        "{}: {}",
+                        self.channels.address(log.index),
+                        why(&status)
+                    ));
                 }
             }
         }
-        Err(last.map_or(ClientError::NoEndpoints, |status| {
-            unavailable(status.message())
-        }))
+        Err(unavailable(reasons.join(", ")))
+    }
+}
+
+/// The innermost reason: the outer ones only say "transport error".
+fn why(status: &tonic::Status) -> String {
+    let mut innermost: &dyn std::error::Error = status;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match innermost.downcast_ref::<tonic::Status>() {
+        Some(status) => status.message().to_owned(),
+        None => innermost.to_string(),
     }
 }
 

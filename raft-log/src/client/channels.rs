@@ -50,6 +50,10 @@ impl Channels {
         self.nodes.len()
     }
 
+    pub(super) fn address(&self, index: usize) -> &str {
+        &self.nodes[index].0
+    }
+
     pub(super) fn leader(&self) -> Node {
         self.node(self.leader.load(Ordering::Relaxed))
     }
