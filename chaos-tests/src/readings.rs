@@ -41,6 +41,10 @@ impl Readings {
     /// The real ones. Where their file is missing, says so and generates as many into `directory`.
     pub fn real(directory: &Path) -> Result<Readings> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(NAB);
+        Readings::real_or_generated(file, directory)
+    }
+
+    fn real_or_generated(file: PathBuf, directory: &Path) -> Result<Readings> {
         if file.exists() {
             return Readings::read(file);
         }
@@ -110,6 +114,14 @@ mod tests {
         };
         assert_eq!(found, expected);
         assert!(reading("2013-12-02 21:20:00").is_err());
+    }
+
+    #[test]
+    fn a_missing_file_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing.csv");
+        let readings = Readings::real_or_generated(missing, directory.path()).unwrap();
+        assert_eq!(readings.all.len(), GENERATED);
     }
 
     #[test]

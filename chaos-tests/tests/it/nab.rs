@@ -220,9 +220,14 @@ async fn every_acknowledged_reading_is_in_both_databases_once() -> Result<()> {
         plant.kills,
         started.elapsed()
     );
-    ensure!(plant.kills.values().sum::<usize>() >= 19, "too few kills");
+    for (target, kills) in &plant.kills {
+        let enough = if *target == Target::Postgres { 1 } else { 3 };
+        ensure!(*kills >= enough, "{target:?} was killed {kills} times");
+    }
+    ensure!(plant.kills.len() == 7, "not everything was killed");
+    // A CONNACK may be lost, and then even the first one that arrives is of a known session.
     ensure!(
-        told.connections > 3 && told.resumed == told.connections - 1,
+        told.connections >= 3 && told.resumed + 1 >= told.connections,
         "{told:?}"
     );
     ensure!(

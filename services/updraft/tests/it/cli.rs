@@ -51,16 +51,29 @@ async fn what_is_published_is_seen_by_sub_tail_and_status() {
     let received = std::thread::spawn(move || lines.next().unwrap().unwrap());
     // Until the subscription stands, what is published passes it by.
     while !received.is_finished() {
-        printed(&run(&["pub", "--broker", &broker, "--value", TOPIC, "21.50"]));
+        printed(&run(&[
+            "pub", "--broker", &broker, "--value", TOPIC, "21.50",
+        ]));
     }
     let message: serde_json::Value = serde_json::from_str(&received.join().unwrap()).unwrap();
     assert_eq!(message["topic"], TOPIC);
-    assert!(message["payload"].as_str().unwrap().ends_with(r#""value":21.50}"#), "{message}");
+    assert!(
+        message["payload"]
+            .as_str()
+            .unwrap()
+            .ends_with(r#""value":21.50}"#),
+        "{message}"
+    );
     assert!(sub.wait().unwrap().success());
 
-    let tail = run(&["tail", "-c", config, "--from", "0", "--stop", "-n", "1", "--json"]);
+    let tail = run(&[
+        "tail", "-c", config, "--from", "0", "--stop", "-n", "1", "--json",
+    ]);
     let record = json(&tail);
-    assert_eq!((record["offset"].as_u64(), record["topic"].as_str()), (Some(0), Some(TOPIC)));
+    assert_eq!(
+        (record["offset"].as_u64(), record["topic"].as_str()),
+        (Some(0), Some(TOPIC))
+    );
     let status = json(&run(&["status", "-c", config, "--json"]));
     assert_eq!(status["hub"], "acme.cologne");
     assert!(status["next_offset"].as_u64().unwrap() >= 1);
@@ -74,18 +87,35 @@ fn check_says_what_would_start_or_what_is_wrong() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("hub.yaml");
     let path = file.to_str().unwrap();
-    std::fs::write(&file, "hub: { path: acme }\ndata_dir: data\nlog: {}\nbroker: {}\n").unwrap();
+    std::fs::write(
+        &file,
+        "hub: { path: acme }\ndata_dir: data\nlog: {}\nbroker: {}\n",
+    )
+    .unwrap();
     let good = printed(&run(&["check", "-c", path]));
-    assert!(good.contains("hub acme, node 1") && good.contains("MQTT on 127.0.0.1:1883"), "{good}");
+    assert!(
+        good.contains("hub acme, node 1") && good.contains("MQTT on 127.0.0.1:1883"),
+        "{good}"
+    );
 
-    std::fs::write(&file, "hub: { path: acme }\ndata_dir: data\nbroker: { lisen: 1 }\n").unwrap();
+    std::fs::write(
+        &file,
+        "hub: { path: acme }\ndata_dir: data\nbroker: { lisen: 1 }\n",
+    )
+    .unwrap();
     for command in ["check", "run"] {
         let bad = run(&[command, "-c", path]);
         let error = String::from_utf8(bad.stderr).unwrap();
         assert_eq!(bad.status.code(), Some(2), "{error}");
-        assert!(error.contains(":3:") && error.contains("did you mean \"listen\"?"), "{error}");
+        assert!(
+            error.contains(":3:") && error.contains("did you mean \"listen\"?"),
+            "{error}"
+        );
     }
-    assert!(!directory.path().join("data").exists(), "nothing was started");
+    assert!(
+        !directory.path().join("data").exists(),
+        "nothing was started"
+    );
 }
 
 #[test]
