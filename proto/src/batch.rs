@@ -121,6 +121,13 @@ impl Batch {
         Ok(records)
     }
 
+    /// How many records an encoded batch says it holds, without decoding it; `None` for a version
+    /// that is not known.
+    pub fn stated_count(bytes: &[u8]) -> Option<u32> {
+        let header = bytes.get(..HEADER_BYTES)?;
+        (&header[..3] == MAGIC && header[3] == VERSION).then(|| u32_at(header, 8))
+    }
+
     /// BLAKE3 of the bytes: what the hash chain of an origin is made of.
     pub fn digest(&self) -> [u8; 32] {
         *blake3::hash(&self.bytes).as_bytes()

@@ -114,6 +114,11 @@ impl rpc::Envelope {
                     "not the digest of the batch",
                 ))
             }
+            EnvelopeKind::Data
+                if Batch::stated_count(&self.batch).is_some_and(|count| count != self.count) =>
+            {
+                Err(Invalid::new("envelope.count", "not the count of the batch"))
+            }
             EnvelopeKind::Withheld | EnvelopeKind::Dropped if !self.batch.is_empty() => Err(
                 Invalid::new("envelope.batch", "present in an envelope without data"),
             ),
@@ -181,9 +186,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         type Edit = fn(&mut rpc::Envelope);
-        let table: [(Edit, &str); 6] = [
+        let table: [(Edit, &str); 7] = [
             (|e| e.lane = 7, "invalid envelope.lane: no lane 7"),
             (|e| e.count = 0, "invalid envelope.count: 0"),
+            (
+                |e| e.count = 2,
+                "invalid envelope.count: not the count of the batch",
+            ),
             (|e| e.first_sequence = u64::MAX, "invalid envelope.count: 1"),
             (|e| e.kind = 9, "invalid envelope.kind: 9"),
             (

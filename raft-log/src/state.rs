@@ -181,6 +181,10 @@ impl State {
         envelope.validate().map_err(invalid)?;
         let origin = Origin::try_from(&envelope.origin.clone().unwrap_or_default());
         let origin = origin.map_err(invalid)?;
+        if envelope.lane != u32::from(origin.lane.number()) {
+            let message = format!("lane {} in an envelope of origin {origin}", envelope.lane);
+            return Err(refusal(RefusalKind::Invalid, message));
+        }
         if !hub.path.covers(&origin.hub) || hub.path == origin.hub {
             let message = format!("hub {} is not below {}", origin.hub, hub.path);
             return Err(refusal(RefusalKind::Scope, message));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use chaos_tests::check::differences;
 use chaos_tests::client::{Client, Publish};
 use chaos_tests::nemesis::{self, Action, Event, Rhythm};
@@ -19,7 +19,7 @@ use chaos_tests::readings::Readings;
 use chaos_tests::service::ServiceProcess;
 use chaos_tests::{stored, wait};
 use tokio::time::sleep;
-use updraft::pyramid::{HubSpec, NodeProcess, Pyramid};
+use updraft::pyramid::{Hub, HubSpec, NodeProcess, Pyramid};
 
 use crate::rig::{LIMIT, NODE, cursor, next_offset, urls};
 
@@ -155,6 +155,27 @@ impl Plant {
         self.pyramid.check_alive()?;
         self.writer.check_alive()
     }
+
+    fn check_logs(&self) -> Result<()> {
+        let nodes = self.pyramid.hubs().iter().flat_map(Hub::nodes);
+        let files = nodes.map(NodeProcess::log_file);
+        files
+            .chain([self.writer.log_file()])
+            .try_for_each(|file| check_log(&file))
+    }
+}
+
+/// Nothing that is worth waking someone was said; only openraft warns when a peer is gone.
+fn check_log(file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file)?;
+    let is_bad = |line: &&str| {
+        let warns = line.contains(" WARN ") && !line.contains(" WARN openraft::");
+        warns || line.contains(" ERROR ") || line.contains("panicked")
+    };
+    match text.lines().find(is_bad) {
+        Some(line) => bail!("{}: {line}", file.display()),
+        None => Ok(()),
+    }
 }
 
 /// Site nodes, edge, enterprise and writer over and over; PostgreSQL once.
@@ -220,6 +241,7 @@ async fn every_acknowledged_reading_is_in_both_databases_once() -> Result<()> {
         plant.kills,
         started.elapsed()
     );
+    plant.check_logs()?;
     for (target, kills) in &plant.kills {
         let enough = if *target == Target::Postgres { 1 } else { 3 };
         ensure!(*kills >= enough, "{target:?} was killed {kills} times");

@@ -115,7 +115,7 @@ impl Producer {
         record: Record,
         publish: Option<SessionPublish>,
     ) -> Result<Pending, AppendError> {
-        let bytes = u32::try_from(record.size_bytes()).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(size_bytes(&record, publish.as_ref())).unwrap_or(u32::MAX);
         let permits = bytes.min(self.max_pending_bytes);
         let budget = self.budget.clone();
         let permit = budget
@@ -164,9 +164,14 @@ struct Connection {
     responses: tonic::Streaming<AppendResponse>,
 }
 
+/// What a record takes in an append, with the session it came from.
+fn size_bytes(record: &Record, publish: Option<&SessionPublish>) -> usize {
+    record.size_bytes() + publish.map_or(0, |publish| publish.client_id.len() + 32)
+}
+
 impl Open {
     fn push(&mut self, item: Item, linger: Duration) {
-        self.bytes += item.record.size_bytes();
+        self.bytes += size_bytes(&item.record, item.publish.as_ref());
         self.items.push(item);
         self.due.get_or_insert_with(|| Instant::now() + linger);
     }

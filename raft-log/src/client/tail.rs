@@ -23,9 +23,9 @@ pub struct TailFrom {
 }
 
 impl LogClient {
-    /// Everything committed from an offset on, in order, without a gap or a repeat. Connects again
-    /// after a fault, to another node if need be; an error is yielded only when `stop_at_end` is
-    /// set and no node answers.
+    /// Everything committed from an offset on, in order, without a gap or a repeat. Goes to another
+    /// node after a fault, or when the one it reads from is behind; an error is yielded only when
+    /// `stop_at_end` is set and no node answers.
     pub fn tail(
         &self,
         from: TailFrom,
@@ -47,7 +47,8 @@ impl LogClient {
 struct Tail {
     client: LogClient,
     from: TailFrom,
-    stream: Option<tonic::Streaming<TailResponse>>,
+    /// And the node it comes from.
+    stream: Option<(usize, tonic::Streaming<TailResponse>)>,
     failures: usize,
     done: bool,
 }
@@ -56,6 +57,10 @@ impl Tail {
     async fn next(&mut self) -> Option<Result<TailResponse, ClientError>> {
         while !self.done {
             match self.step().await {
+                Ok(Some(response)) if response.end_offset < self.from.offset.0 => {
+                    self.leave();
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
                 Ok(Some(response)) => {
                     self.from.offset = Offset(response.next_offset);
                     self.failures = 0;
@@ -64,7 +69,7 @@ impl Tail {
                 Ok(None) if self.from.stop_at_end => return None,
                 Ok(None) => self.stream = None,
                 Err(status) => {
-                    self.stream = None;
+                    self.leave();
                     self.failures += 1;
                     if self.from.stop_at_end && self.failures > 2 * self.client.channels.len() {
                         self.done = true;
@@ -85,7 +90,7 @@ impl Tail {
         if self.stream.is_none() {
             self.stream = Some(self.connect().await?);
         }
-        let Some(stream) = &mut self.stream else {
+        let Some((_, stream)) = &mut self.stream else {
             return Ok(None);
         };
         tokio::time::timeout(SILENCE, stream.message())
@@ -93,7 +98,14 @@ impl Tail {
             .unwrap_or_else(|_| Err(tonic::Status::unavailable("the log node is silent")))
     }
 
-    async fn connect(&self) -> Result<tonic::Streaming<TailResponse>, tonic::Status> {
+    /// Another node shall answer from now on.
+    fn leave(&mut self) {
+        if let Some((node, _)) = self.stream.take() {
+            self.client.channels.skip(node);
+        }
+    }
+
+    async fn connect(&self) -> Result<(usize, tonic::Streaming<TailResponse>), tonic::Status> {
         let mut log = self.client.channels.nearest();
         let request = TailRequest {
             group: self.client.group,
@@ -110,6 +122,6 @@ impl Tail {
         if response.is_err() {
             self.client.channels.skip(log.index);
         }
-        Ok(response?.into_inner())
+        Ok((log.index, response?.into_inner()))
     }
 }

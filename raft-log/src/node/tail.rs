@@ -68,7 +68,7 @@ impl Tail {
                 let moved = stretch.next_offset > self.offset.0;
                 self.offset = Offset(stretch.next_offset);
                 if moved {
-                    return Ok(Some(answer(stretch)));
+                    return Ok(Some(self.answer(stretch)));
                 }
             } else if self.stop_at_end {
                 return Ok(None);
@@ -78,12 +78,21 @@ impl Tail {
                 Ok(Err(_)) => return Err(TailError::Ended),
                 Err(_) => {
                     let next_offset = self.offset.0;
-                    return Ok(Some(TailResponse {
+                    let nothing = Stretch {
                         deliveries: Vec::new(),
                         next_offset,
-                    }));
+                    };
+                    return Ok(Some(self.answer(nothing)));
                 }
             }
+        }
+    }
+
+    fn answer(&self, stretch: Stretch) -> TailResponse {
+        TailResponse {
+            deliveries: stretch.deliveries,
+            next_offset: stretch.next_offset,
+            end_offset: *self.end.borrow(),
         }
     }
 
@@ -97,17 +106,5 @@ impl Tail {
             .await
             .map_err(|_| TailError::Ended)?
             .map_err(TailError::Read)
-    }
-}
-
-fn answer(
-    Stretch {
-        deliveries,
-        next_offset,
-    }: Stretch,
-) -> TailResponse {
-    TailResponse {
-        deliveries,
-        next_offset,
     }
 }

@@ -66,10 +66,13 @@ impl Machine {
     ) -> Result<Machine, MachineError> {
         let bounds = segments.bounds();
         let purged = bounds.purged.map(|position| position.index);
+        // One beyond the log's end was taken when entries were applied that never reached this
+        // disk: to start from it would throw away what did.
+        let last = bounds.last.map(|position| position.index);
         let known: Vec<u64> = checkpoints
             .list()?
             .into_iter()
-            .filter(|at| Some(*at) >= purged)
+            .filter(|at| Some(*at) >= purged && Some(*at) <= last)
             .collect();
         let indexed = index.applied()?;
         // With an index that knows too little everything retained is applied again.

@@ -1,7 +1,10 @@
 //! openraft's own conformance suite over our store and state machine.
 
 use openraft::StorageError;
+use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
+
+use proto::rpc::Checkpoint;
 
 use crate::checkpoint::Checkpoints;
 use crate::index::Index;
@@ -9,6 +12,7 @@ use crate::raft::machine::Machine;
 use crate::raft::store::Store;
 use crate::raft::types::TypeConfig;
 use crate::segment::{Options, Segments};
+use crate::state::State;
 
 struct Builder;
 
@@ -28,4 +32,37 @@ impl StoreBuilder<TypeConfig, Store, Machine, tempfile::TempDir> for Builder {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn openraft_storage_suite() {
     Suite::test_all(Builder).await.unwrap();
+}
+
+/// Entries can be applied before they are on this disk; a checkpoint of such a state must not make a
+/// start throw away the log that did reach it.
+#[tokio::test]
+async fn a_checkpoint_beyond_the_log_is_not_started_from() {
+    let (directory, _, mut machine) = Builder.build().await.unwrap();
+    let checkpoints = Checkpoints::open(directory.path().join("checkpoints")).unwrap();
+    let last_log_id = Some(proto::rpc::LogId {
+        term: 1,
+        node_id: 1,
+        index: 50,
+    });
+    let meta = proto::rpc::SnapshotMeta {
+        last_log_id,
+        ..Default::default()
+    };
+    let state = State::default().to_bytes().unwrap().into();
+    checkpoints
+        .save(&Checkpoint {
+            meta: Some(meta),
+            state,
+        })
+        .unwrap();
+    let shared = machine.shared();
+    shared.index.record(50, &[]).unwrap();
+    let segments = shared.segments.clone();
+    let machine_again = Machine::open(checkpoints, shared.index.clone(), segments, 1 << 20);
+    assert_eq!(
+        machine_again.unwrap().applied_state().await.unwrap().0,
+        None
+    );
+    assert_eq!(machine.applied_state().await.unwrap().0, None);
 }

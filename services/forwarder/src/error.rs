@@ -20,6 +20,8 @@ pub(crate) enum Ended {
     Elsewhere,
     #[error("the log of this hub: {0}")]
     Log(ClientError),
+    #[error("the log of this node is not part of the hub, or the hub is not formed yet")]
+    NotFormed,
     #[error("the parent can't be reached: {0}")]
     Unreachable(String),
     #[error("the parent can't commit at the moment: {}", .0.message)]

@@ -10,8 +10,8 @@ use proto::rpc::push_request::Message as Request;
 use proto::rpc::push_response::Message as Answer;
 use proto::rpc::uplink_client::UplinkClient;
 use proto::rpc::{
-    CursorPosition, CursorState, Hello, MAX_MESSAGE_BYTES, PushRequest, PushResponse, TailResponse,
-    Welcome,
+    CursorPosition, CursorState, Hello, MAX_MESSAGE_BYTES, PushRequest, PushResponse,
+    StatusResponse, TailResponse, Welcome,
 };
 use proto::{Lane, Offset};
 use raft_log::client::{LogClient, TailFrom};
@@ -25,7 +25,7 @@ use tonic::codec::CompressionEncoding;
 use crate::config::Config;
 use crate::error::{Ended, Error};
 use crate::metrics::Metrics;
-use crate::window::Window;
+use crate::window::{Window, ahead};
 
 /// How long the cursor is ours after we last said so.
 const LEASE: Duration = Duration::from_secs(10);
@@ -36,6 +36,8 @@ const COMMIT_EVERY: Duration = Duration::from_millis(200);
 /// The parent must greet within this time.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How often this hub is found behind its parent before that counts.
+const HISTORY_CHECKS: u32 = 10;
 /// After a refusal that a person must look at.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// Envelopes between the window and the socket; the window bounds what is under way.
@@ -99,7 +101,7 @@ impl LaneTask {
                     tracing::error!(lane = %self.lane, error = %ended, "forwarding has stopped");
                     REFUSED_PAUSE
                 }
-                Ended::Log(_) | Ended::Unreachable(_) | Ended::Busy(_) => {
+                Ended::Log(_) | Ended::NotFormed | Ended::Unreachable(_) | Ended::Busy(_) => {
                     tracing::info!(lane = %self.lane, reason = %ended, "not forwarding, trying again");
                     RETRY_PAUSE
                 }
@@ -113,14 +115,43 @@ impl LaneTask {
     }
 
     async fn forward(&mut self) -> Result<Infallible, Ended> {
+        let own = self.formed().await?;
         let claim = self.claim().await?;
-        let connection = self.connect().await?;
+        let connection = self.connect(own).await?;
+        self.check_history(&connection.welcome).await?;
         tracing::info!(
             lane = %self.lane, parent = connection.welcome.hub, from = claim.next_offset,
             "forwarding"
         );
         self.metrics.connected(self.lane, true);
         self.stream(claim, connection).await
+    }
+
+    /// A node whose data was lost is part of no hub any more: it must not hold the lease.
+    async fn formed(&self) -> Result<StatusResponse, Ended> {
+        let status = self.log.status().await?;
+        if status.hub.is_empty() {
+            Err(Ended::NotFormed)
+        } else {
+            Ok(status)
+        }
+    }
+
+    /// A parent that holds more of this hub's origins than this hub does shows that data was lost
+    /// here. The node that is asked may only lag for a moment, so it is asked again.
+    async fn check_history(&self, welcome: &Welcome) -> Result<(), Ended> {
+        let mut checks = 0;
+        loop {
+            let own = self.formed().await?.origins;
+            let Some(fork) = ahead(&welcome.origins, &own)? else {
+                return Ok(());
+            };
+            checks += 1;
+            if checks == HISTORY_CHECKS {
+                return Err(fork);
+            }
+            sleep(RETRY_PAUSE).await;
+        }
     }
 
     fn cursor_name(&self) -> String {
@@ -141,7 +172,7 @@ impl LaneTask {
         Ok(claim)
     }
 
-    async fn connect(&self) -> Result<Connection, Ended> {
+    async fn connect(&self, own: StatusResponse) -> Result<Connection, Ended> {
         let uplinks = &self.config.uplinks;
         let unreachable = |reason: String| Ended::Unreachable(reason);
         let endpoint = &uplinks[self.attempt % uplinks.len()];
@@ -153,7 +184,7 @@ impl LaneTask {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (requests, receiver) = mpsc::channel(REQUESTS);
-        let hello = Request::Hello(self.hello().await?);
+        let hello = Request::Hello(self.hello(own));
         // There is room for it: nothing else was sent.
         let _ = requests
             .send(PushRequest {
@@ -181,15 +212,14 @@ impl LaneTask {
         }
     }
 
-    async fn hello(&self) -> Result<Hello, Ended> {
-        let status = self.log.status().await?;
-        Ok(Hello {
+    fn hello(&self, own: StatusResponse) -> Hello {
+        Hello {
             group: 0,
             hub: self.config.hub.to_string(),
-            incarnation: status.incarnation,
+            incarnation: own.incarnation,
             lane: self.lane.number().into(),
             version: env!("CARGO_PKG_VERSION").into(),
-        })
+        }
     }
 
     async fn stream(

@@ -179,6 +179,23 @@ fn sent() -> State {
     State::Sent
 }
 
+/// The fork that shows when the parent holds more of an origin than this hub does.
+pub(crate) fn ahead(parent: &[OriginState], own: &[OriginState]) -> Result<Option<Ended>, Ended> {
+    for held in parent {
+        let known = own.iter().find(|state| state.origin == held.origin);
+        let known = known.map_or(0, |state| state.next_sequence);
+        if held.next_sequence > known {
+            let origin = origin(held.origin.as_ref())?.to_string();
+            let what = format!(
+                "the parent holds {} records, this hub {known}",
+                held.next_sequence
+            );
+            return Ok(Some(Ended::Forked { origin, what }));
+        }
+    }
+    Ok(None)
+}
+
 fn origin(message: Option<&proto::rpc::Origin>) -> Result<Origin, Ended> {
     let missing = proto::rpc::Origin::default();
     Origin::try_from(message.unwrap_or(&missing))
@@ -255,6 +272,7 @@ mod tests {
         assert_eq!(window.acknowledged(&ack(6)).unwrap(), 2);
         assert_eq!(window.cursor(), 16);
         window.read_to(&TailResponse {
+            end_offset: 40,
             deliveries: vec![],
             next_offset: 40,
         });
@@ -299,6 +317,17 @@ mod tests {
             assert!(matches!(error, Ended::Forked { .. }), "{error}");
             assert_eq!(window.cursor(), 10);
         }
+    }
+
+    #[test]
+    fn a_parent_that_holds_more_shows_that_data_was_lost_here() {
+        let all = deliveries(3, "up");
+        let own = parent(6, &all[2].chain);
+        assert!(ahead(&parent(4, &all[1].chain), &own).unwrap().is_none());
+        assert!(ahead(&own, &own).unwrap().is_none());
+        let fork = ahead(&parent(8, &[7; 32]), &own).unwrap().unwrap();
+        assert!(fork.to_string().contains("8 records, this hub 6"), "{fork}");
+        assert!(ahead(&own, &[]).unwrap().is_some());
     }
 
     #[test]

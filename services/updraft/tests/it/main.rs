@@ -1,5 +1,7 @@
 //! The executable as a person uses it: real processes, real sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod tidy;
 mod cli;
 mod demo;

@@ -35,6 +35,7 @@ fn response(deliveries: &[(u64, u64)]) -> TailResponse {
     TailResponse {
         deliveries,
         next_offset,
+        end_offset: next_offset,
     }
 }
 
@@ -108,6 +109,7 @@ fn envelopes_without_data_move_the_cursor() {
         TailResponse {
             deliveries: vec![],
             next_offset: 5,
+            end_offset: 5,
         },
         now,
     );
