@@ -113,7 +113,31 @@ pub(super) async fn name(node: &Node) {
         }
         sleep(RETRY_PAUSE).await;
     }
+    warn_of_other_addresses(node);
     if let Some(hub) = node.hub() {
         tracing::info!(hub = %hub.path, incarnation = %hub.incarnation, "hub is formed");
+    }
+}
+
+/// Who belongs to a hub is decided once; a file that says something else since is not followed.
+fn warn_of_other_addresses(node: &Node) {
+    let members: BTreeMap<u64, String> = node
+        .status()
+        .nodes
+        .into_iter()
+        .map(|member| (member.node_id, member.address))
+        .collect();
+    let configured: BTreeMap<u64, String> = node
+        .config
+        .nodes
+        .iter()
+        .map(|(id, address)| (id.0, address.clone()))
+        .collect();
+    if members != configured {
+        tracing::warn!(
+            ?members,
+            ?configured,
+            "log.nodes differs from the nodes that formed the hub; those are used"
+        );
     }
 }

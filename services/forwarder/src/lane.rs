@@ -53,6 +53,8 @@ pub(crate) struct LaneTask {
     attempt: usize,
     /// The cursor as it was claimed last, and when.
     claim: Option<(CursorState, Instant)>,
+    /// Why it is not forwarding, as it was told last.
+    told: String,
 }
 
 /// A connection to the parent that has been greeted.
@@ -78,6 +80,7 @@ impl LaneTask {
             ready,
             attempt: 0,
             claim: None,
+            told: String::new(),
         }
     }
 
@@ -102,7 +105,7 @@ impl LaneTask {
                     REFUSED_PAUSE
                 }
                 Ended::Log(_) | Ended::NotFormed | Ended::Unreachable(_) | Ended::Busy(_) => {
-                    tracing::info!(lane = %self.lane, reason = %ended, "not forwarding, trying again");
+                    self.tell(&ended.to_string());
                     RETRY_PAUSE
                 }
             };
@@ -111,6 +114,16 @@ impl LaneTask {
                 () = sleep(pause) => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
+        }
+    }
+
+    /// A change of state is told once, not at every attempt.
+    fn tell(&mut self, reason: &str) {
+        if self.told == reason {
+            tracing::debug!(lane = %self.lane, reason, "still not forwarding");
+        } else {
+            tracing::info!(lane = %self.lane, reason, "not forwarding, trying again");
+            reason.clone_into(&mut self.told);
         }
     }
 
@@ -124,6 +137,7 @@ impl LaneTask {
             "forwarding"
         );
         self.metrics.connected(self.lane, true);
+        self.told.clear();
         self.stream(claim, connection).await
     }
 

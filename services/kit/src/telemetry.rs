@@ -121,8 +121,9 @@ impl Drop for Telemetry {
 fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {
     match std::env::var_os(EnvFilter::DEFAULT_ENV).filter(|directives| !directives.is_empty()) {
         Some(_) => Ok(EnvFilter::try_from_default_env()?),
-        // What Raft does is told by the log; its library tells it at length.
-        None => Ok(EnvFilter::new(format!("openraft=warn,{configured}"))),
+        // What Raft does is told by the log. Its library warns of every request to a node that is
+        // away, which is nothing to wake anybody for.
+        None => Ok(EnvFilter::new(format!("openraft=error,{configured}"))),
     }
 }
 
