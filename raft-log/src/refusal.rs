@@ -20,9 +20,10 @@ pub fn to_status(refusal: &Refusal) -> Status {
             Code::Unavailable
         }
         RefusalKind::Full => Code::ResourceExhausted,
-        RefusalKind::Gap | RefusalKind::UnknownProducer | RefusalKind::Fenced => {
-            Code::FailedPrecondition
-        }
+        RefusalKind::Gap
+        | RefusalKind::UnknownProducer
+        | RefusalKind::Fenced
+        | RefusalKind::Outdated => Code::FailedPrecondition,
         RefusalKind::Forked | RefusalKind::StaleSession => Code::Aborted,
         RefusalKind::Scope => Code::PermissionDenied,
         RefusalKind::Invalid => Code::InvalidArgument,

@@ -63,6 +63,14 @@ impl Origins {
                 ..refusal(RefusalKind::Gap, message)
             });
         }
+        let oldest = self.get(origin).and_then(|state| state.recent.front());
+        if oldest.is_some_and(|oldest| envelope.end_sequence() <= oldest.first_sequence) {
+            let message = format!("origin {origin}: the batch at {first} was taken long ago");
+            return Err(Refusal {
+                expected: next,
+                ..refusal(RefusalKind::Outdated, message)
+            });
+        }
         let repeats = self.get(origin).is_some_and(|state| {
             state.recent.iter().any(|recent| {
                 recent.first_sequence == first

@@ -195,6 +195,28 @@ fn an_envelope_from_below_must_continue_its_origin() {
     }
 }
 
+/// What is too old to be compared is neither acknowledged nor called a fork.
+#[test]
+fn a_repeat_from_long_ago_asks_for_a_new_hello() {
+    let mut state = hub();
+    let edge = "acme.cologne.press";
+    let count = proto::envelope::MAX_UNACKNOWLEDGED as u64 + 1;
+    for number in 0..count {
+        let envelope = envelope(&number.to_string(), Lane::Normal);
+        let (applied, _) = apply(&mut state, relayed(envelope, edge, 2 * number));
+        assert!(matches!(applied, Applied::Relayed(_)));
+    }
+    let again = |number: u64| {
+        relayed(
+            envelope(&number.to_string(), Lane::Normal),
+            edge,
+            2 * number,
+        )
+    };
+    assert_eq!(kind(apply(&mut state, again(0)).0), RefusalKind::Outdated);
+    assert!(matches!(apply(&mut state, again(1)).0, Applied::Relayed(_)));
+}
+
 #[test]
 fn a_withheld_batch_leaves_the_chain_as_the_batch_would() {
     let (mut a, mut b) = (hub(), hub());

@@ -54,7 +54,8 @@ impl From<Refusal> for Ended {
             RefusalKind::NotLeader
             | RefusalKind::NoQuorum
             | RefusalKind::ShuttingDown
-            | RefusalKind::Full => Ended::Busy(refusal),
+            | RefusalKind::Full
+            | RefusalKind::Outdated => Ended::Busy(refusal),
             _ => Ended::Refused(refusal),
         }
     }

@@ -293,16 +293,21 @@ impl LaneTask {
 
     /// Sends what the log delivered; while the window is full the parent's answers come first.
     async fn send(
-        &self,
+        &mut self,
         window: &mut Window,
         connection: &mut Connection,
         response: TailResponse,
     ) -> Result<(), Ended> {
         let closed = |_| Ended::Unreachable("the parent closed the stream".into());
         for delivery in &response.deliveries {
+            // A response may hold more envelopes than the parent takes within the lease.
+            self.claim().await?;
             while !window.has_room() {
-                let answer = connection.answers.message().await?;
-                self.answered(window, answer)?;
+                let answer = timeout(RENEW_EVERY, connection.answers.message()).await;
+                if let Ok(answer) = answer {
+                    self.answered(window, answer?)?;
+                }
+                self.claim().await?;
             }
             if let Some(envelope) = window.take(delivery.clone())? {
                 let message = Some(Request::Envelope(envelope));
