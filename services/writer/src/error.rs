@@ -33,8 +33,8 @@ pub(crate) enum Ended {
     Historian(#[from] historian::Error),
     #[error(
         "the historian has everything below offset {cursor}, which is beyond the end of this hub's \
-         log: this is another hub's historian, or the log lost data; see `updraft cluster \
-         new-incarnation`"
+         log: this is another hub's historian, or the log lost data; give this hub a new \
+         historian, or bring its log back"
     )]
     Ahead { cursor: Offset },
     /// Nobody else had the lease when the historian was taken from us.
