@@ -114,7 +114,7 @@ impl State {
                 Ok(Applied::Session(Box::new(session)))
             }
             Operation::UpdateSessions(updates) => {
-                self.sessions.update(updates, self.time, self.next_offset);
+                self.sessions.update(updates, self.time, self.next_offset)?;
                 Ok(done(self))
             }
         }
@@ -153,7 +153,9 @@ impl State {
         for envelope in &append.envelopes {
             envelope.validate().map_err(invalid)?;
         }
-        self.sessions.check(&append.publishes)?;
+        let publishes = append.publishes.iter();
+        self.sessions
+            .check(publishes.map(|publish| (publish.client_id.as_str(), publish.session_epoch)))?;
 
         let first_offset = self.next_offset;
         for (part, envelope) in (0..).zip(&append.envelopes) {

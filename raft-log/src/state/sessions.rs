@@ -70,11 +70,12 @@ impl Sessions {
         state(&open.client_id, &session, present, end)
     }
 
-    /// Refuses publishes of a connection that has been replaced since.
-    pub(super) fn check(&self, publishes: &[SessionPublish]) -> Result<(), Refusal> {
-        let stale: BTreeSet<(&str, u64)> = publishes
-            .iter()
-            .map(|publish| (publish.client_id.as_str(), publish.session_epoch))
+    /// Refuses what comes from a connection that has been replaced since: client ids and epochs.
+    pub(super) fn check<'a>(
+        &self,
+        connections: impl Iterator<Item = (&'a str, u64)>,
+    ) -> Result<(), Refusal> {
+        let stale: BTreeSet<(&str, u64)> = connections
             .filter(|(client_id, epoch)| self.current(client_id, *epoch).is_none())
             .collect();
         if stale.is_empty() {
@@ -85,7 +86,7 @@ impl Sessions {
             session_epoch,
         };
         let stale_sessions = stale.into_iter().map(name).collect();
-        let message = "publishes of sessions that were opened elsewhere since";
+        let message = "sessions that were opened elsewhere since";
         Err(Refusal {
             stale_sessions,
             ..refusal(RefusalKind::StaleSession, message)
@@ -109,8 +110,20 @@ impl Sessions {
         }
     }
 
-    /// Updates of a connection that has been replaced since are passed over.
-    pub(super) fn update(&mut self, updates: UpdateSessions, now: Nanos, end: u64) {
+    /// Refused whole when one of them changes the filters of a connection that has been replaced
+    /// since: its client must not be told that they are stored. Other updates of such a connection
+    /// say what nobody needs any more, and are passed over.
+    pub(super) fn update(
+        &mut self,
+        updates: UpdateSessions,
+        now: Nanos,
+        end: u64,
+    ) -> Result<(), Refusal> {
+        let filters = updates
+            .sessions
+            .iter()
+            .filter(|update| !(update.subscribe.is_empty() && update.unsubscribe.is_empty()));
+        self.check(filters.map(|update| (update.client_id.as_str(), update.session_epoch)))?;
         for update in updates.sessions {
             if self
                 .current(&update.client_id, update.session_epoch)
@@ -124,6 +137,7 @@ impl Sessions {
                 session.update(update, now, end);
             }
         }
+        Ok(())
     }
 
     fn current(&self, client_id: &str, epoch: u64) -> Option<&Session> {

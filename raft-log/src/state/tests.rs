@@ -355,6 +355,42 @@ fn subscriptions_and_positions_survive_and_expire() {
     assert!(state.sessions.get("m", 50).is_none());
 }
 
+/// A SUBSCRIBE over a replaced connection is refused instead of granted and not stored; a floor of
+/// one says nothing any more.
+#[test]
+fn a_replaced_connection_can_not_change_filters() {
+    let mut state = hub();
+    let old = open(&mut state, false);
+    let new = open(&mut state, false);
+    state.next_offset = 50;
+    let update = |session_epoch, filter: Option<&str>| {
+        let subscribe = filter.map(|filter| rpc::Subscription {
+            filter: filter.into(),
+            ..Default::default()
+        });
+        let update = rpc::SessionUpdate {
+            client_id: "m".into(),
+            session_epoch,
+            subscribe: subscribe.into_iter().collect(),
+            acknowledged_offset: Some(40),
+            ..Default::default()
+        };
+        Operation::UpdateSessions(rpc::UpdateSessions {
+            sessions: vec![update],
+        })
+    };
+    let stale = refused(apply(&mut state, update(old.session_epoch, Some("a/#"))).0);
+    assert_eq!(stale.kind(), RefusalKind::StaleSession);
+    done(&mut state, update(old.session_epoch, None));
+    let known = state.sessions.get("m", 50).unwrap();
+    assert_eq!(
+        (known.acknowledged_offset, known.subscriptions.len()),
+        (0, 0)
+    );
+    done(&mut state, update(new.session_epoch, Some("a/#")));
+    assert_eq!(state.sessions.get("m", 50).unwrap().subscriptions.len(), 1);
+}
+
 #[test]
 fn retained_messages_follow_the_log() {
     let mut state = hub();

@@ -151,12 +151,12 @@ impl LaneTask {
         }
     }
 
-    /// A parent that holds more of this hub's origins than this hub does shows that data was lost
+    /// A parent that holds more of what was born here than this hub does shows that data was lost
     /// here. The node that is asked may only lag for a moment, so it is asked again.
     async fn check_history(&self, welcome: &Welcome) -> Result<(), Ended> {
         let mut checks = 0;
         loop {
-            let own = self.formed().await?.origins;
+            let own = self.formed().await?;
             let Some(fork) = ahead(&welcome.origins, &own)? else {
                 return Ok(());
             };

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use proto::Origin;
 use proto::envelope::MAX_UNACKNOWLEDGED;
-use proto::rpc::{Ack, Delivery, Envelope, OriginState, TailResponse};
+use proto::rpc::{Ack, Delivery, Envelope, OriginState, StatusResponse, TailResponse};
 
 use crate::error::Ended;
 
@@ -179,18 +179,25 @@ fn sent() -> State {
     State::Sent
 }
 
-/// The fork that shows when the parent holds more of an origin than this hub does.
-pub(crate) fn ahead(parent: &[OriginState], own: &[OriginState]) -> Result<Option<Ended>, Ended> {
+/// The fork that shows when the parent holds more of what this hub gave birth to than the hub does
+/// itself. An earlier incarnation of the hub, and hubs below, may rightly be unknown here.
+pub(crate) fn ahead(parent: &[OriginState], own: &StatusResponse) -> Result<Option<Ended>, Ended> {
     for held in parent {
-        let known = own.iter().find(|state| state.origin == held.origin);
+        let origin = origin(held.origin.as_ref())?;
+        if origin.hub.as_str() != own.hub || origin.incarnation.to_bytes() != own.incarnation {
+            continue;
+        }
+        let known = own.origins.iter().find(|state| state.origin == held.origin);
         let known = known.map_or(0, |state| state.next_sequence);
         if held.next_sequence > known {
-            let origin = origin(held.origin.as_ref())?.to_string();
             let what = format!(
                 "the parent holds {} records, this hub {known}",
                 held.next_sequence
             );
-            return Ok(Some(Ended::Forked { origin, what }));
+            return Ok(Some(Ended::Forked {
+                origin: origin.to_string(),
+                what,
+            }));
         }
     }
     Ok(None)
@@ -319,15 +326,40 @@ mod tests {
         }
     }
 
+    fn status(incarnation: Incarnation, origins: Vec<OriginState>) -> StatusResponse {
+        StatusResponse {
+            hub: own().hub.to_string(),
+            incarnation: incarnation.to_bytes(),
+            origins,
+            ..Default::default()
+        }
+    }
+
     #[test]
     fn a_parent_that_holds_more_shows_that_data_was_lost_here() {
         let all = deliveries(3, "up");
-        let own = parent(6, &all[2].chain);
-        assert!(ahead(&parent(4, &all[1].chain), &own).unwrap().is_none());
-        assert!(ahead(&own, &own).unwrap().is_none());
-        let fork = ahead(&parent(8, &[7; 32]), &own).unwrap().unwrap();
+        let held = parent(6, &all[2].chain);
+        let hub = status(own().incarnation, held.clone());
+        assert!(ahead(&parent(4, &all[1].chain), &hub).unwrap().is_none());
+        assert!(ahead(&held, &hub).unwrap().is_none());
+        let fork = ahead(&parent(8, &[7; 32]), &hub).unwrap().unwrap();
         assert!(fork.to_string().contains("8 records, this hub 6"), "{fork}");
-        assert!(ahead(&own, &[]).unwrap().is_some());
+        assert!(
+            ahead(&held, &status(own().incarnation, vec![]))
+                .unwrap()
+                .is_some()
+        );
+    }
+
+    /// A hub that was formed anew, after its disk was lost, goes on under a new incarnation.
+    #[test]
+    fn what_the_parent_holds_of_an_earlier_incarnation_is_no_fork() {
+        let held = parent(6, &[7; 32]);
+        assert!(
+            ahead(&held, &status(Incarnation(99), vec![]))
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
