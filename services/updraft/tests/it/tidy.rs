@@ -32,6 +32,19 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "updraft-historian",
         ],
     ),
+    (
+        "updraft-collector",
+        &["updraft-proto", "updraft-kit", "updraft-raft-log"],
+    ),
+    (
+        "updraft-console",
+        &[
+            "updraft-proto",
+            "updraft-kit",
+            "updraft-raft-log",
+            "updraft-historian",
+        ],
+    ),
 ];
 
 /// Libraries with one home: only files whose path holds this may name them.

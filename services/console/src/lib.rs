@@ -1,0 +1,3 @@
+//! The console: what a hub shows to people in a browser.
+
+pub mod lab;
