@@ -12,6 +12,7 @@ pub mod topic;
 pub mod rules;
 pub mod payload;
 pub mod wave;
+pub mod report;
 pub mod rpc;
 
 pub use batch::Batch;

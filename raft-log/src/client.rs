@@ -7,6 +7,7 @@
 mod channels;
 mod producer;
 mod tail;
+mod topology;
 
 use std::time::Duration;
 

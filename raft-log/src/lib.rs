@@ -13,6 +13,7 @@
 pub mod client;
 pub mod node;
 pub mod refusal;
+pub mod trace;
 pub mod state;
 mod shared;
 mod index;

@@ -3,6 +3,8 @@
 mod bootstrap;
 mod config;
 mod identity;
+mod progress;
+mod report;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -20,10 +22,13 @@ use proto::{Nanos, Record, TopicFilter};
 use tokio::sync::oneshot;
 
 pub use config::{NodeConfig, NodeError};
+pub use progress::Progress;
+pub use report::Gauges;
 pub use tail::TailError;
 
 use crate::checkpoint::Checkpoints;
 use crate::index::Index;
+use crate::raft::heard::Heard;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
 use crate::raft::service::Service;
@@ -41,6 +46,7 @@ pub struct Node {
     identity: NodeIdentity,
     raft: Raft,
     shared: Arc<Shared>,
+    heard: Heard,
 }
 
 impl std::fmt::Debug for Node {
@@ -89,6 +95,7 @@ impl Node {
             identity,
             raft,
             shared,
+            heard: Heard::default(),
         })
     }
 
@@ -106,6 +113,7 @@ impl Node {
             group: self.config.group,
             node_id: self.config.node_id.0,
             identity: self.identity,
+            heard: self.heard.clone(),
         };
         RaftServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -11,6 +11,7 @@ pub(crate) mod convert;
 pub(crate) mod store;
 pub(crate) mod machine;
 pub(crate) mod network;
+pub(crate) mod heard;
 pub(crate) mod service;
 
 #[cfg(test)]

@@ -333,6 +333,12 @@ impl Segments {
         shared.lock().catalog.infos(|name| shared.disk.path(name))
     }
 
+    /// How many files there are, and their bytes together.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        self.inner.shared.lock().catalog.size()
+    }
+
     /// Reads a whole sealed segment and compares it with the checksum in its footer. Blocks.
     ///
     /// # Errors

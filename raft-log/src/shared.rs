@@ -182,14 +182,18 @@ fn size(delivery: &Delivery) -> usize {
         + 128
 }
 
+pub(crate) fn envelope<'a>(operation: &'a Operation, placed: &Placed) -> Option<&'a Envelope> {
+    match operation {
+        Operation::Append(append) => append.envelopes.get(placed.part as usize),
+        Operation::Relay(relay) => relay.envelope.as_ref(),
+        _ => None,
+    }
+}
+
 /// An envelope as consumers see it: with its origin and sequence, without what concerned only its
 /// birth.
 fn delivery(state: &State, operation: &Operation, placed: &Placed) -> Option<Delivery> {
-    let envelope: &Envelope = match operation {
-        Operation::Append(append) => append.envelopes.get(placed.part as usize)?,
-        Operation::Relay(relay) => relay.envelope.as_ref()?,
-        _ => return None,
-    };
+    let envelope = envelope(operation, placed)?;
     let origin: &Origin = state.origins.origin(placed.origin_id)?;
     Some(Delivery {
         offset: placed.offset,

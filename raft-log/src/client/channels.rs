@@ -54,6 +54,11 @@ impl Channels {
         &self.nodes[index].0
     }
 
+    /// Every node, by its address.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, Client)> {
+        (0..self.len()).map(|index| (self.address(index), self.node(index).client))
+    }
+
     pub(super) fn leader(&self) -> Node {
         self.node(self.leader.load(Ordering::Relaxed))
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
 use proto::rpc::command::Operation;
 use proto::rpc::propose_response::Reply;
 use proto::rpc::{self, AppendRequest, AppendResponse, RefusalKind, SessionPublish};
@@ -153,6 +154,8 @@ struct Task {
 struct Open {
     items: Vec<Item>,
     bytes: usize,
+    /// When the first of them came.
+    since: Option<Instant>,
     /// When it is sent at the latest.
     due: Option<Instant>,
 }
@@ -173,7 +176,10 @@ impl Open {
     fn push(&mut self, item: Item, linger: Duration) {
         self.bytes += size_bytes(&item.record, item.publish.as_ref());
         self.items.push(item);
-        self.due.get_or_insert_with(|| Instant::now() + linger);
+        if self.since.is_none() {
+            let now = Instant::now();
+            (self.since, self.due) = (Some(now), Some(now + linger));
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -310,7 +316,8 @@ impl Task {
             self.open.push(item, self.options.linger);
         }
         let open = std::mem::take(&mut self.open);
-        match self.window.push(open.items) {
+        let since = open.since.unwrap_or_else(Instant::now);
+        match self.window.push(open.items, since.into_std()) {
             Some(append) => self.send(connection, append).await,
             None => true,
         }
@@ -337,7 +344,15 @@ impl Task {
     /// Whether the connection can still be used.
     fn answered(&mut self, connection: &Connection, response: AppendResponse) -> bool {
         match self.window.answer(response) {
-            Outcome::Done => true,
+            Outcome::Done(batches) => {
+                for batch in batches {
+                    batch.end(
+                        "publish",
+                        [KeyValue::new("producer", self.options.name.clone())],
+                    );
+                }
+                true
+            }
             Outcome::Resend => false,
             Outcome::Refused(refusal) => {
                 if refusal.kind() == RefusalKind::UnknownProducer {

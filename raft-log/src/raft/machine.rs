@@ -4,13 +4,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::entry::RaftEntry as _;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
+use opentelemetry::KeyValue;
 use prost::Message as _;
+use proto::Nanos;
+use proto::rpc::command::Operation;
 use proto::rpc::{Checkpoint, Command, RefusalKind};
 
 use crate::checkpoint::{self, CheckpointError, Checkpoints};
@@ -21,11 +25,14 @@ use crate::raft::types::{
 };
 use crate::refusal::refusal;
 use crate::segment::Segments;
-use crate::shared::Shared;
-use crate::state::{Applied, State};
+use crate::shared::{Shared, envelope};
+use crate::state::{Applied, Placed, State};
+use crate::trace;
 
 /// No retention point is set: a snapshot is the state as it is.
 pub(crate) const NOW: u64 = u64::MAX;
+/// Batches that are older are not traced any more.
+const TRACED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The state machine of one node; only openraft's own task changes it.
 #[derive(Debug)]
@@ -102,6 +109,7 @@ impl Machine {
     }
 
     fn apply_entry(&mut self, entry: Entry) -> io::Result<Applied> {
+        let began = Instant::now();
         let log_id = entry.log_id();
         let mut operation = None;
         let (applied, placed) = match entry.payload {
@@ -127,6 +135,7 @@ impl Machine {
             .map_err(io::Error::other)?;
         self.last_applied = Some(log_id);
         self.shared.publish(operation.as_ref(), &placed);
+        trace_applied(operation.as_ref(), &placed, began.elapsed());
         if self.shared.segments.segment_end(log_id.index()) == Some(log_id.index()) {
             self.checkpoints
                 .save(&self.checkpoint()?)
@@ -176,6 +185,25 @@ impl Machine {
             }
         }
         Ok(())
+    }
+}
+
+/// Shows when the batches of an entry were committed and applied. Those that are applied again
+/// after a start went their way long ago.
+fn trace_applied(operation: Option<&Operation>, placed: &[Placed], took: Duration) {
+    let Some(operation) = operation else { return };
+    for place in placed {
+        let age = Nanos::now().0.saturating_sub(place.leader_time.0).max(0);
+        let age = Duration::from_nanos(age.unsigned_abs());
+        let digest = envelope(operation, place).map(|envelope| envelope.digest.as_ref().try_into());
+        let Some(Ok(digest)) = digest else { continue };
+        if age < TRACED_WITHIN {
+            let offset = i64::try_from(place.offset).unwrap_or(i64::MAX);
+            let attributes = || [KeyValue::new("offset", offset)];
+            let commit = age.saturating_sub(took);
+            trace::emit("commit", digest, took, commit, attributes());
+            trace::emit("apply", digest, Duration::ZERO, took, attributes());
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use proto::rpc::raft_server;
 use tonic::{Request, Response, Status};
 
 use crate::raft::convert;
+use crate::raft::heard::Heard;
 use crate::raft::network;
 use crate::raft::types::{Raft, Snapshot, TypeConfig};
 
@@ -20,6 +21,7 @@ pub(crate) struct Service {
     pub(crate) group: u32,
     pub(crate) node_id: u64,
     pub(crate) identity: NodeIdentity,
+    pub(crate) heard: Heard,
 }
 
 impl std::fmt::Debug for Service {
@@ -108,6 +110,9 @@ impl raft_server::Raft for Service {
                 Answer::Partly(rpc::PartlyAccepted { matching })
             }
         };
+        if !matches!(answer, Answer::HigherVote(_)) {
+            self.heard.now();
+        }
         Ok(Response::new(rpc::AppendEntriesResponse {
             result: Some(answer),
         }))

@@ -123,6 +123,11 @@ impl Catalog {
             .collect()
     }
 
+    pub(super) fn size(&self) -> (u64, u64) {
+        let bytes = self.entries.values().map(|entry| entry.bytes).sum();
+        (self.entries.len() as u64, bytes)
+    }
+
     pub(super) fn infos(&self, path: impl Fn(&str) -> PathBuf) -> Vec<SegmentInfo> {
         let info = |entry: &Entry| SegmentInfo {
             first_index: entry.base,

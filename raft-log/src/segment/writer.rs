@@ -8,8 +8,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use opentelemetry::global;
+use opentelemetry::metrics::Histogram;
 use tracing::{debug, error};
 
 use super::LogPosition;
@@ -38,6 +40,7 @@ pub(super) struct Writer {
     vote_is_single: bool,
     /// Files that hold nothing of the log any more.
     doomed: Vec<String>,
+    write_seconds: Histogram<f64>,
 }
 
 impl Writer {
@@ -51,6 +54,11 @@ impl Writer {
             written: 0,
             vote_is_single: true,
             doomed: Vec::new(),
+            write_seconds: global::meter("updraft_log")
+                .f64_histogram("updraft_log_write_seconds")
+                .with_unit("s")
+                .with_description("One write of entries to the disk and its fdatasync")
+                .build(),
         }
     }
 
@@ -106,7 +114,10 @@ impl Writer {
         if first.frame.index != self.open.end() {
             self.restart(first.frame.index, None)?;
         }
+        let began = Instant::now();
         let points = self.open.write(&chunk)?;
+        self.write_seconds
+            .record(began.elapsed().as_secs_f64(), &[]);
         if let Some(last) = self.open.last() {
             let (base, offset) = (self.open.base(), self.open.offset());
             self.shared.lock().catalog.grow(base, last, offset, points);

@@ -69,3 +69,12 @@ impl From<tonic::Status> for Ended {
         }
     }
 }
+
+/// The innermost reason; the outer ones only say "transport error".
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

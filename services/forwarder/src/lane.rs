@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kit::ready::Part;
+use opentelemetry::KeyValue;
 use proto::rpc::push_request::Message as Request;
 use proto::rpc::push_response::Message as Answer;
 use proto::rpc::uplink_client::UplinkClient;
@@ -23,7 +24,7 @@ use tonic::Streaming;
 use tonic::codec::CompressionEncoding;
 
 use crate::config::Config;
-use crate::error::{Ended, Error};
+use crate::error::{Ended, Error, cause};
 use crate::metrics::Metrics;
 use crate::window::{Window, ahead};
 
@@ -281,7 +282,11 @@ impl LaneTask {
         match answer.and_then(|response| response.message) {
             Some(Answer::Ack(ack)) => {
                 let envelopes = window.acknowledged(&ack)?;
-                self.metrics.acknowledged(self.lane, envelopes as u64);
+                self.metrics.acknowledged(self.lane, envelopes.len() as u64);
+                let lane = KeyValue::new("lane", self.lane.name());
+                envelopes
+                    .iter()
+                    .for_each(|batch| batch.end("forward", [lane.clone()]));
                 Ok(())
             }
             Some(Answer::Refused(refusal)) => Err(refusal.into()),
@@ -309,7 +314,7 @@ impl LaneTask {
                 }
                 self.claim().await?;
             }
-            if let Some(envelope) = window.take(delivery.clone())? {
+            if let Some(envelope) = window.take(delivery.clone(), Instant::now().into_std())? {
                 let message = Some(Request::Envelope(envelope));
                 connection
                     .requests
@@ -335,13 +340,4 @@ impl LaneTask {
         self.metrics.cursor(self.lane, next_offset);
         Ok(())
     }
-}
-
-/// The innermost reason; the outer ones only say "transport error".
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

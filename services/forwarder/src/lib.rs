@@ -5,12 +5,13 @@
 //! connection and moves the cursor when the parent has acknowledged them, which it does when they
 //! are durable there (I1, I2). Which envelopes to send, to withhold or to pass over is decided in
 //! [`window`], which touches nothing. Every node of a hub runs a forwarder; a lease on the cursor
-//! decides which of them works.
+//! decides which of them works. Beside them [`report`] tells the parent how this hub is.
 
 mod config;
 mod error;
 mod lane;
 mod window;
+mod report;
 mod metrics;
 
 use futures::future::try_join_all;
@@ -22,6 +23,7 @@ pub use config::Config;
 pub use error::Error;
 use lane::LaneTask;
 use metrics::Metrics;
+use report::ReportTask;
 
 pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), Error>>, Error> {
     let config = Config::of(&context)?;
@@ -34,9 +36,10 @@ pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), E
             LaneTask::new(lane, config.clone(), log.clone(), metrics.clone(), ready)
         })
         .collect();
+    let reports = ReportTask::new(config, log, metrics);
     let shutdown = context.shutdown;
     Ok(async move {
         let lanes = tasks.into_iter().map(|task| task.run(shutdown.clone()));
-        try_join_all(lanes).await.map(drop)
+        tokio::try_join!(try_join_all(lanes), reports.run(shutdown.clone())).map(drop)
     })
 }

@@ -6,12 +6,10 @@ use proto::Lane;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    /// `updraft_forwarder_envelopes_total`: envelopes acknowledged by the parent, by lane.
     envelopes: Counter<u64>,
-    /// `updraft_forwarder_cursor_offset`: offset of the next record to send, by lane.
     cursor: Gauge<u64>,
-    /// `updraft_forwarder_connected`: 1 while the lane's stream to the parent stands.
     connected: Gauge<u64>,
+    reports: Counter<u64>,
 }
 
 impl Metrics {
@@ -20,9 +18,20 @@ impl Metrics {
         Metrics {
             envelopes: meter
                 .u64_counter("updraft_forwarder_envelopes_total")
+                .with_description("Batches that the parent has acknowledged")
                 .build(),
-            cursor: meter.u64_gauge("updraft_forwarder_cursor_offset").build(),
-            connected: meter.u64_gauge("updraft_forwarder_connected").build(),
+            cursor: meter
+                .u64_gauge("updraft_forwarder_cursor_offset")
+                .with_description("Offset of the next record to send, while this node forwards")
+                .build(),
+            connected: meter
+                .u64_gauge("updraft_forwarder_connected")
+                .with_description("1 while this node forwards the lane to the parent")
+                .build(),
+            reports: meter
+                .u64_counter("updraft_forwarder_reports_total")
+                .with_description("Reports of this hub and those below, by whether they were taken")
+                .build(),
         }
     }
 
@@ -36,6 +45,11 @@ impl Metrics {
 
     pub(crate) fn connected(&self, lane: Lane, connected: bool) {
         self.connected.record(u64::from(connected), &[label(lane)]);
+    }
+
+    /// What became of a report to the parent.
+    pub(crate) fn reported(&self, outcome: &'static str) {
+        self.reports.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 }
 

@@ -2,10 +2,12 @@
 //! deliveries and acknowledgements and says what to do.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
 
 use proto::Origin;
 use proto::envelope::MAX_UNACKNOWLEDGED;
 use proto::rpc::{Ack, Delivery, Envelope, OriginState, StatusResponse, TailResponse};
+use raft_log::trace::Stage;
 
 use crate::error::Ended;
 
@@ -29,6 +31,7 @@ struct Pending {
     end_sequence: u64,
     end_offset: u64,
     state: State,
+    stage: Stage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +71,13 @@ impl Window {
     }
 
     /// Takes a delivery of the log; returns the envelope to send, if it is to be sent.
-    pub(crate) fn take(&mut self, delivery: Delivery) -> Result<Option<Envelope>, Ended> {
+    pub(crate) fn take(
+        &mut self,
+        delivery: Delivery,
+        now: Instant,
+    ) -> Result<Option<Envelope>, Ended> {
         let envelope = delivery.envelope.unwrap_or_default();
+        let stage = Stage::began(&envelope.digest, now);
         let origin = origin(envelope.origin.as_ref())?;
         let (first, end) = (envelope.first_sequence, envelope.end_sequence());
         let end_offset = delivery.offset + u64::from(envelope.count);
@@ -82,7 +90,7 @@ impl Window {
             what,
         };
         if first >= held {
-            self.push(origin, end, end_offset, sent());
+            self.push(origin, end, end_offset, sent(), stage);
             return Ok(Some(self.in_scope(envelope)));
         }
         if end > held {
@@ -94,7 +102,7 @@ impl Window {
         if meets && delivery.chain[..] != *chain {
             return Err(fork(format!("the hash chains differ before {held}")));
         }
-        self.push(origin.clone(), end, end_offset, State::Unverified);
+        self.push(origin.clone(), end, end_offset, State::Unverified, stage);
         if meets {
             self.verified(&origin);
         }
@@ -110,13 +118,21 @@ impl Window {
         }
     }
 
-    fn push(&mut self, origin: Origin, end_sequence: u64, end_offset: u64, state: State) {
+    fn push(
+        &mut self,
+        origin: Origin,
+        end_sequence: u64,
+        end_offset: u64,
+        state: State,
+        stage: Stage,
+    ) {
         self.unacknowledged += usize::from(state == State::Sent);
         self.pending.push_back(Pending {
             origin,
             end_sequence,
             end_offset,
             state,
+            stage,
         });
         #[cfg(feature = "sabotage")]
         self.advance();
@@ -131,20 +147,20 @@ impl Window {
         self.advance();
     }
 
-    /// Takes the parent's acknowledgement; returns how many envelopes it covers.
-    pub(crate) fn acknowledged(&mut self, ack: &Ack) -> Result<usize, Ended> {
+    /// Takes the parent's acknowledgement; returns the envelopes that it covers.
+    pub(crate) fn acknowledged(&mut self, ack: &Ack) -> Result<Vec<Stage>, Ended> {
         let origin = origin(ack.origin.as_ref())?;
-        let mut covered = 0;
+        let mut covered = Vec::new();
         for pending in &mut self.pending {
             if pending.state == State::Sent
                 && pending.origin == origin
                 && pending.end_sequence <= ack.next_sequence
             {
                 pending.state = State::Done;
-                covered += 1;
+                covered.push(pending.stage.clone());
             }
         }
-        self.unacknowledged -= covered;
+        self.unacknowledged -= covered.len();
         self.advance();
         Ok(covered)
     }
@@ -271,12 +287,12 @@ mod tests {
     fn the_cursor_moves_with_the_acknowledgements() {
         let mut window = window(&[]);
         for delivery in deliveries(3, "up") {
-            assert!(window.take(delivery).unwrap().is_some());
+            assert!(window.take(delivery, Instant::now()).unwrap().is_some());
         }
         assert_eq!(window.cursor(), 10);
-        assert_eq!(window.acknowledged(&ack(2)).unwrap(), 1);
+        assert_eq!(window.acknowledged(&ack(2)).unwrap().len(), 1);
         assert_eq!(window.cursor(), 12);
-        assert_eq!(window.acknowledged(&ack(6)).unwrap(), 2);
+        assert_eq!(window.acknowledged(&ack(6)).unwrap().len(), 2);
         assert_eq!(window.cursor(), 16);
         window.read_to(&TailResponse {
             end_offset: 40,
@@ -292,7 +308,7 @@ mod tests {
         let all = deliveries(MAX_UNACKNOWLEDGED as u64, "up");
         for delivery in all {
             assert!(window.has_room());
-            window.take(delivery).unwrap();
+            window.take(delivery, Instant::now()).unwrap();
         }
         assert!(!window.has_room());
         window.acknowledged(&ack(2)).unwrap();
@@ -303,15 +319,30 @@ mod tests {
     fn what_the_parent_has_is_not_sent_again() {
         let all = deliveries(3, "up");
         let mut window = window(&parent(4, &all[1].chain));
-        assert!(window.take(all[0].clone()).unwrap().is_none());
+        assert!(
+            window
+                .take(all[0].clone(), Instant::now())
+                .unwrap()
+                .is_none()
+        );
         assert_eq!(
             window.cursor(),
             10,
             "not before the chains were seen to meet"
         );
-        assert!(window.take(all[1].clone()).unwrap().is_none());
+        assert!(
+            window
+                .take(all[1].clone(), Instant::now())
+                .unwrap()
+                .is_none()
+        );
         assert_eq!(window.cursor(), 14);
-        assert!(window.take(all[2].clone()).unwrap().is_some());
+        assert!(
+            window
+                .take(all[2].clone(), Instant::now())
+                .unwrap()
+                .is_some()
+        );
         assert_eq!(window.cursor(), 14);
     }
 
@@ -320,7 +351,7 @@ mod tests {
         let all = deliveries(2, "up");
         for parent in [parent(2, &[7; 32]), parent(1, &all[0].chain)] {
             let mut window = window(&parent);
-            let error = window.take(all[0].clone()).unwrap_err();
+            let error = window.take(all[0].clone(), Instant::now()).unwrap_err();
             assert!(matches!(error, Ended::Forked { .. }), "{error}");
             assert_eq!(window.cursor(), 10);
         }
@@ -366,7 +397,10 @@ mod tests {
     fn another_scope_is_withheld_and_accounted_for() {
         let mut window = window(&[]);
         let delivery = deliveries(1, "local").remove(0);
-        let sent = window.take(delivery.clone()).unwrap().unwrap();
+        let sent = window
+            .take(delivery.clone(), Instant::now())
+            .unwrap()
+            .unwrap();
         assert!(!sent.carries_data() && sent.batch.is_empty());
         assert_eq!(sent.digest, delivery.envelope.unwrap().digest);
     }

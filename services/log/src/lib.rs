@@ -7,11 +7,13 @@
 
 mod config;
 mod error;
+mod readiness;
 mod service;
 mod uplink;
+mod reports;
 mod metrics;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::rpc::MAX_MESSAGE_BYTES;
@@ -28,6 +30,8 @@ pub use error::Error;
 
 use kit::ready::Part;
 use kit::service::Context;
+use metrics::Metrics;
+use reports::Reports;
 use service::Log;
 use uplink::Uplink;
 
@@ -43,10 +47,13 @@ pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), E
         None => None,
     };
     let node = Node::open(config.node.clone()).await?;
+    let reports = Arc::default();
+    metrics::observe(&node, Arc::clone(&reports));
     let ready = context.readiness.register("log");
     let service = Service {
         config,
         node,
+        reports,
         tls: context.tls,
         shutdown: context.shutdown,
     };
@@ -56,6 +63,8 @@ pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), E
 struct Service {
     config: Config,
     node: Node,
+    /// What hubs below said of themselves, whichever port they came through.
+    reports: Arc<Mutex<Reports>>,
     tls: Option<kit::tls::Tls>,
     shutdown: CancellationToken,
 }
@@ -93,17 +102,19 @@ impl Service {
         tokio::time::sleep(DRAIN).await;
     }
 
-    /// Forms the hub and says so; then stays.
+    /// Forms the hub; then says how this node stands in it.
     async fn announce(self: Arc<Self>, ready: Part) -> std::convert::Infallible {
         ready.not_ready("the hub is not formed yet");
         self.node.bootstrap().await;
-        ready.ready();
-        std::future::pending().await
+        // An election takes up to twice this.
+        let patience = self.config.node.election_timeout * 2;
+        readiness::tell(&self.node, &ready, patience).await
     }
 
     async fn serve(&self, listener: TcpListener) -> Result<(), Error> {
         let group = self.config.node.group;
-        let log = LogServer::new(Log::new(self.node.clone(), group, self.shutdown.clone()))
+        let (node, reports) = (self.node.clone(), self.reports.clone());
+        let log = LogServer::new(Log::new(node, group, reports, self.shutdown.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         kit::tls::server(self.tls.as_ref())?
@@ -128,7 +139,15 @@ impl Service {
         let client_tls = self.tls.as_ref().map(|tls| tls.client.clone());
         let group = self.config.node.group;
         let shutdown = self.shutdown.clone();
-        let uplink = Uplink::new(self.node.clone(), group, client_tls, may_hand_on, shutdown);
+        let uplink = Uplink {
+            node: self.node.clone(),
+            group,
+            reports: self.reports.clone(),
+            tls: client_tls,
+            may_hand_on,
+            shutdown,
+            metrics: Metrics::new(),
+        };
         UplinkServer::new(uplink)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

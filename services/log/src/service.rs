@@ -1,20 +1,23 @@
 //! The gRPC service `Log`: what the hub's own services ask of its log.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::{Stream, StreamExt, stream};
 use proto::rpc::command::Operation;
 use proto::rpc::propose_response::Reply;
 use proto::rpc::{self, AppendRequest, AppendResponse, Refusal, RefusalKind};
-use proto::{Batch, Lane, Offset, Record, TopicFilter};
+use proto::{Batch, Lane, Nanos, Offset, Record, TopicFilter};
 use raft_log::Node;
 use raft_log::refusal::{refusal, to_status};
 use raft_log::state::Applied;
+use raft_log::trace::Stage;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::metrics::Metrics;
+use crate::reports::Reports;
 use crate::uplink::until_fault;
 
 /// Appends of one stream that are under way; a producer's window is smaller.
@@ -26,6 +29,7 @@ const RETAINED_BYTES: usize = 1 << 20;
 pub(crate) struct Log {
     node: Node,
     group: u32,
+    reports: Arc<Mutex<Reports>>,
     shutdown: CancellationToken,
     metrics: Metrics,
 }
@@ -33,10 +37,16 @@ pub(crate) struct Log {
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Log {
-    pub(crate) fn new(node: Node, group: u32, shutdown: CancellationToken) -> Log {
+    pub(crate) fn new(
+        node: Node,
+        group: u32,
+        reports: Arc<Mutex<Reports>>,
+        shutdown: CancellationToken,
+    ) -> Log {
         Log {
             node,
             group,
+            reports,
             shutdown,
             metrics: Metrics::new(),
         }
@@ -62,6 +72,10 @@ impl Log {
             .map(|envelope| u64::from(envelope.count))
             .sum();
         let started = Instant::now();
+        let digests = append.envelopes.iter().map(|envelope| &envelope.digest);
+        let batches = digests
+            .map(|digest| Stage::began(digest, started))
+            .collect();
         let submitted = if request.group == self.group {
             self.node.submit(Operation::Append(append)).await
         } else {
@@ -74,6 +88,7 @@ impl Log {
             sequence,
             records,
             started,
+            batches,
             submitted,
         }
     }
@@ -83,6 +98,7 @@ impl Log {
             sequence,
             records,
             started,
+            batches,
             submitted,
         } = submitting;
         let outcome = match submitted {
@@ -95,6 +111,7 @@ impl Log {
                     .append_seconds
                     .record(started.elapsed().as_secs_f64(), &[]);
                 self.metrics.appended_records.add(records, &[]);
+                batches.iter().for_each(|batch| batch.end("append", []));
                 rpc::append_response::Outcome::Appended(appended)
             }
             Ok(Applied::Refused(refusal)) | Err(refusal) => {
@@ -114,6 +131,7 @@ struct Submitting {
     sequence: u64,
     records: u64,
     started: Instant,
+    batches: Vec<Stage>,
     submitted: Result<raft_log::node::Submitted, Refusal>,
 }
 
@@ -260,6 +278,17 @@ impl rpc::log_server::Log for Log {
     ) -> Result<Response<rpc::StatusResponse>, Status> {
         self.check_group(request.into_inner().group)?;
         Ok(Response::new(self.node.status()))
+    }
+
+    async fn topology(
+        &self,
+        request: Request<rpc::TopologyRequest>,
+    ) -> Result<Response<rpc::TopologyResponse>, Status> {
+        self.check_group(request.into_inner().group)?;
+        let mut hubs = vec![self.node.report()];
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        hubs.extend(reports.newest(Nanos::now()));
+        Ok(Response::new(rpc::TopologyResponse { hubs }))
     }
 }
 

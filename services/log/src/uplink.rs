@@ -2,9 +2,11 @@
 //! them (I1, I4, I6).
 //!
 //! Only the leader can commit, but a child may be connected to any node, through any load balancer:
-//! a node that does not lead hands the stream on to the one that does.
+//! a node that does not lead hands the stream on to the one that does. What a child reports of
+//! itself is no record: the node that hears it keeps it ([`Reports`]).
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, StreamExt, stream};
 use opentelemetry::KeyValue;
@@ -14,34 +16,45 @@ use proto::rpc::push_response::Message as Answer;
 use proto::rpc::uplink_client::UplinkClient;
 use proto::rpc::{
     self, Hello, MAX_MESSAGE_BYTES, PushRequest, PushResponse, Refusal, RefusalKind, Relay,
+    ReportRequest, ReportResponse,
 };
-use proto::{HubPath, Lane};
+use proto::{HubPath, Lane, Nanos};
 use raft_log::Node;
 use raft_log::client::connect_lazy;
 use raft_log::refusal::{refusal, to_status};
 use raft_log::state::Applied;
+use raft_log::trace::Stage;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::ClientTlsConfig;
 use tonic::{Response, Status, Streaming};
 
 use crate::metrics::Metrics;
+use crate::reports::{self, Reports};
 
 /// Envelopes of one stream between submission and answer.
 const UNDER_WAY: usize = proto::envelope::MAX_UNACKNOWLEDGED;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Uplink {
-    node: Node,
-    group: u32,
-    tls: Option<ClientTlsConfig>,
+    pub(crate) node: Node,
+    pub(crate) group: u32,
+    pub(crate) reports: Arc<Mutex<Reports>>,
+    pub(crate) tls: Option<ClientTlsConfig>,
     /// Not set where streams arrive that were handed on already: two nodes that each take the other
     /// for the leader must not pass a child back and forth.
-    may_hand_on: bool,
-    shutdown: CancellationToken,
-    metrics: Metrics,
+    pub(crate) may_hand_on: bool,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: Metrics,
 }
 
-type Answers = Pin<Box<dyn Stream<Item = Result<PushResponse, Status>> + Send>>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// An envelope of a child between submission and answer.
+struct Submitting {
+    records: u64,
+    stage: Stage,
+    submitted: Result<raft_log::node::Submitted, Refusal>,
+}
 
 /// A child hub on one lane, after its greeting was checked.
 #[derive(Clone, Debug)]
@@ -51,28 +64,11 @@ struct Child {
 }
 
 impl Uplink {
-    pub(crate) fn new(
-        node: Node,
-        group: u32,
-        tls: Option<ClientTlsConfig>,
-        may_hand_on: bool,
-        shutdown: CancellationToken,
-    ) -> Uplink {
-        Uplink {
-            node,
-            group,
-            tls,
-            may_hand_on,
-            shutdown,
-            metrics: Metrics::new(),
-        }
-    }
-
     async fn serve(
         &self,
         hello: Hello,
         requests: Streaming<PushRequest>,
-    ) -> Result<Answers, Status> {
+    ) -> Result<Answers<PushResponse>, Status> {
         let child = self.greet(&hello).map_err(|refusal| to_status(&refusal))?;
         // Whatever was committed before is applied when this has been: the answer below is current.
         self.barrier()
@@ -89,24 +85,27 @@ impl Uplink {
         if hello.group != self.group {
             return Err(invalid(format!("there is no group {} here", hello.group)));
         }
-        let hub: HubPath = hello
-            .hub
-            .parse()
-            .map_err(|error| invalid(format!("{error}")))?;
         let lane = Lane::from_number(hello.lane);
         let lane = lane.ok_or_else(|| invalid(format!("there is no lane {}", hello.lane)))?;
-        let own = self
-            .node
-            .hub()
-            .ok_or_else(|| refusal(RefusalKind::NoQuorum, "the hub is not formed yet"))?;
-        if hub == own.path || !own.path.covers(&hub) {
-            let message = format!(
-                "hub {hub} is not below {}: a child's hub.path starts with its parent's",
-                own.path
-            );
-            return Err(refusal(RefusalKind::Scope, message));
-        }
+        let hub = reports::child(&self.own_path()?, &hello.hub)?;
         Ok(Child { hub, lane })
+    }
+
+    fn own_path(&self) -> Result<HubPath, Refusal> {
+        let own = self.node.hub();
+        own.map(|own| own.path)
+            .ok_or_else(|| refusal(RefusalKind::NoQuorum, "the hub is not formed yet"))
+    }
+
+    /// Takes a child's word on how it and the hubs below it are.
+    fn take_reports(&self, request: ReportRequest) -> Result<ReportResponse, Refusal> {
+        if request.group != self.group {
+            let message = format!("there is no group {} here", request.group);
+            return Err(refusal(RefusalKind::Invalid, message));
+        }
+        let own = self.own_path()?;
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.accept(&own, request, Nanos::now())
     }
 
     async fn barrier(&self) -> Result<(), Refusal> {
@@ -149,15 +148,21 @@ impl Uplink {
                 let (uplink, child) = (uplink.clone(), submitting.clone());
                 async move { uplink.submit(&child, request).await }
             })
-            .map(|(records, submitted)| async move {
-                let outcome = match submitted {
-                    Ok(submitted) => submitted.outcome().await,
-                    Err(refusal) => Err(refusal),
-                };
-                (records, outcome)
-            })
+            .map(
+                |Submitting {
+                     records,
+                     stage,
+                     submitted,
+                 }| async move {
+                    let outcome = match submitted {
+                        Ok(submitted) => submitted.outcome().await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    (records, stage, outcome)
+                },
+            )
             .buffered(UNDER_WAY)
-            .map(move |(records, outcome)| counting.answer(&child, records, outcome))
+            .map(move |(records, stage, outcome)| counting.answer(&child, records, &stage, outcome))
             .take_while(move |answer| {
                 // The refusal itself is still sent.
                 let go_on = !refused;
@@ -167,37 +172,45 @@ impl Uplink {
             .map(Ok)
     }
 
-    async fn submit(
-        &self,
-        child: &Child,
-        request: PushRequest,
-    ) -> (u64, Result<raft_log::node::Submitted, Refusal>) {
+    async fn submit(&self, child: &Child, request: PushRequest) -> Submitting {
         let Some(Request::Envelope(envelope)) = request.message else {
-            return (
-                0,
-                Err(refusal(RefusalKind::Invalid, "expected an envelope")),
-            );
+            return Submitting {
+                records: 0,
+                stage: Stage::begin(&[]),
+                submitted: Err(refusal(RefusalKind::Invalid, "expected an envelope")),
+            };
         };
         let records = u64::from(envelope.count);
-        if let Err(refusal) = check_origin(child, &envelope) {
-            return (records, Err(refusal));
+        let stage = Stage::begin(&envelope.digest);
+        let submitted = match check_origin(child, &envelope) {
+            Ok(()) => {
+                let envelope = Some(envelope);
+                let relay = Operation::Relay(Relay { envelope });
+                self.node.submit(relay).await
+            }
+            Err(refusal) => Err(refusal),
+        };
+        Submitting {
+            records,
+            stage,
+            submitted,
         }
-        let relay = Operation::Relay(Relay {
-            envelope: Some(envelope),
-        });
-        (records, self.node.submit(relay).await)
     }
 
     fn answer(
         &self,
         child: &Child,
         records: u64,
+        stage: &Stage,
         outcome: Result<Applied, Refusal>,
     ) -> PushResponse {
         match outcome {
             Ok(Applied::Relayed(state)) => {
                 let hub = KeyValue::new("hub", child.hub.to_string());
-                self.metrics.uplink_records.add(records, &[hub]);
+                self.metrics
+                    .uplink_records
+                    .add(records, std::slice::from_ref(&hub));
+                stage.end("relay", [hub]);
                 let next_sequence = state.next_sequence;
                 message(Answer::Ack(rpc::Ack {
                     origin: state.origin,
@@ -221,7 +234,7 @@ impl Uplink {
         leader: &str,
         hello: Hello,
         requests: Streaming<PushRequest>,
-    ) -> Result<Answers, Status> {
+    ) -> Result<Answers<PushResponse>, Status> {
         let channel = connect_lazy(leader, self.tls.as_ref())
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let mut client = UplinkClient::new(channel)
@@ -267,12 +280,12 @@ fn check_origin(child: &Child, envelope: &rpc::Envelope) -> Result<(), Refusal> 
 
 #[tonic::async_trait]
 impl rpc::uplink_server::Uplink for Uplink {
-    type PushStream = Answers;
+    type PushStream = Answers<PushResponse>;
 
     async fn push(
         &self,
         request: tonic::Request<Streaming<PushRequest>>,
-    ) -> Result<Response<Answers>, Status> {
+    ) -> Result<Response<Self::PushStream>, Status> {
         let mut requests = request.into_inner();
         let first = requests
             .message()
@@ -293,5 +306,27 @@ impl rpc::uplink_server::Uplink for Uplink {
             }
         };
         Ok(Response::new(answers))
+    }
+
+    type ReportStream = Answers<ReportResponse>;
+
+    /// Any node takes reports: whoever asks for the topology asks all of them.
+    async fn report(
+        &self,
+        request: tonic::Request<Streaming<ReportRequest>>,
+    ) -> Result<Response<Self::ReportStream>, Status> {
+        let uplink = self.clone();
+        let shutdown = self.shutdown.clone();
+        let mut refused = false;
+        let answers = until_fault(request.into_inner())
+            .take_until(shutdown.cancelled_owned())
+            .map(move |request| uplink.take_reports(request).map_err(|r| to_status(&r)))
+            .take_while(move |answer| {
+                // The refusal itself is still sent.
+                let go_on = !refused;
+                refused |= answer.is_err();
+                std::future::ready(go_on)
+            });
+        Ok(Response::new(Box::pin(answers)))
     }
 }

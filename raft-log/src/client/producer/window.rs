@@ -2,6 +2,7 @@
 //! says what to send.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Instant;
 
 use bytes::Bytes;
 use proto::rpc::append_response::Outcome as Answer;
@@ -13,10 +14,12 @@ use proto::{Batch, Lane, Offset, Record, Scope};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{AppendError, Item};
+use crate::trace::Stage;
 
 /// What an answer asks of the connection.
 pub(super) enum Outcome {
-    Done,
+    /// These batches are committed.
+    Done(Vec<Stage>),
     /// Everything unanswered must be sent again.
     Resend,
     /// Another node, or the same one later, must be asked.
@@ -34,6 +37,8 @@ pub(super) struct Window {
 /// One append: records of several lanes and scopes, one envelope each.
 struct Unanswered {
     parts: Vec<Part>,
+    /// When the first of its records came.
+    since: Instant,
 }
 
 struct Part {
@@ -80,7 +85,7 @@ impl Window {
 
     /// Encodes records into an append and keeps it until it is answered. `None` when no record
     /// could be encoded; who waits for them has been told.
-    pub(super) fn push(&mut self, items: Vec<Item>) -> Option<rpc::Append> {
+    pub(super) fn push(&mut self, items: Vec<Item>, since: Instant) -> Option<rpc::Append> {
         let mut groups: BTreeMap<(Lane, Scope), Vec<Item>> = BTreeMap::new();
         for item in items {
             let topic = &item.record.topic;
@@ -94,7 +99,7 @@ impl Window {
         if parts.is_empty() {
             return None;
         }
-        self.appends.push_back(Unanswered { parts });
+        self.appends.push_back(Unanswered { parts, since });
         self.request(self.appends.len() - 1)
     }
 
@@ -137,10 +142,9 @@ impl Window {
         match answer {
             Answer::Appended(appended) => {
                 self.first_sequence += 1;
-                if let Some(append) = self.appends.pop_front() {
-                    complete(append, appended.first_offset);
-                }
-                Outcome::Done
+                let append = self.appends.pop_front();
+                let batches = append.map(|append| complete(append, appended.first_offset));
+                Outcome::Done(batches.unwrap_or_default())
             }
             Answer::Refused(refusal) => self.refused(refusal),
         }
@@ -186,7 +190,8 @@ impl Window {
                 .filter_map(|part| without(part, stale))
                 .collect();
             if !parts.is_empty() {
-                self.appends.push_back(Unanswered { parts });
+                let since = append.since;
+                self.appends.push_back(Unanswered { parts, since });
             }
         }
     }
@@ -264,12 +269,16 @@ fn without(part: Part, stale: &HashSet<SessionKey>) -> Option<Part> {
     self::part(kept, waiters, lane, &Scope(part.envelope.scope))
 }
 
-fn complete(append: Unanswered, first_offset: u64) {
+fn complete(append: Unanswered, first_offset: u64) -> Vec<Stage> {
+    let digests = append.parts.iter().map(|part| &part.envelope.digest);
+    let batches = digests.map(|digest| Stage::began(digest, append.since));
+    let batches = batches.collect();
     let waiters = append.parts.into_iter().flat_map(|part| part.waiters);
     for (waiter, offset) in waiters.zip(first_offset..) {
         // Nobody waits any more when the client's connection has ended; the record is durable.
         let _ = waiter.done.send(Ok(Offset(offset)));
     }
+    batches
 }
 
 fn fail(append: Unanswered, error: AppendError) {

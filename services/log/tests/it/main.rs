@@ -4,5 +4,7 @@
 
 mod rig;
 mod cluster;
+mod readiness;
 mod producer;
 mod uplink;
+mod reports;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
+use kit::ready::Readiness;
 use kit::service::Context;
 use proto::rpc::{Delivery, StatusResponse};
 use proto::{Batch, Nanos, Offset, Record, Value};
@@ -25,6 +26,7 @@ pub(crate) struct Hub {
 
 struct Running {
     shutdown: CancellationToken,
+    readiness: Readiness,
     task: JoinHandle<Result<(), log_service::Error>>,
 }
 
@@ -83,15 +85,24 @@ impl Hub {
         let config = kit::config::from_str("hub.yaml", &text).unwrap();
         let shutdown = CancellationToken::new();
         let context = Context::new(config, shutdown.clone()).unwrap();
+        let readiness = context.readiness.clone();
         let service = log_service::build(context).await.unwrap();
-        let task = tokio::spawn(service);
-        self.nodes.insert(id, Running { shutdown, task });
+        let running = Running {
+            shutdown,
+            readiness,
+            task: tokio::spawn(service),
+        };
+        self.nodes.insert(id, running);
     }
 
     pub(crate) async fn stop_node(&mut self, id: u64) {
         let running = self.nodes.remove(&id).unwrap();
         running.shutdown.cancel();
         running.task.await.unwrap().unwrap();
+    }
+
+    pub(crate) fn readiness(&self, id: u64) -> Readiness {
+        self.nodes[&id].readiness.clone()
     }
 
     pub(crate) fn uplink(&self, id: u64) -> String {
