@@ -47,6 +47,13 @@ impl Error {
         }
     }
 
+    pub(crate) fn too_long(limit: std::time::Duration) -> Error {
+        Error::Unavailable(format!(
+            "the query took longer than {} s; ask for a shorter stretch of time",
+            limit.as_secs()
+        ))
+    }
+
     pub(crate) fn configuration(problem: impl ToString, advice: impl ToString) -> Error {
         Error::Configuration {
             problem: problem.to_string(),

@@ -25,6 +25,9 @@ pub mod convert;
 mod number;
 mod row;
 
+mod brief;
+mod trend;
+
 mod error;
 mod historian;
 
@@ -37,12 +40,14 @@ mod open;
 #[cfg(feature = "sabotage")]
 mod sabotage;
 
+pub use brief::{Brief, Last, MAX_TEXT, Reading, WaveHead};
 pub use error::{Error, Retry};
-pub use historian::{Claim, Historian, Tag, Written};
+pub use historian::{Claim, Historian, Page, Place, Tag, ValuesQuery, Written};
 pub use number::Number;
 pub use open::{OpenError, open};
 pub use postgres::Postgres;
 pub use row::{Body, DeadLetter, Kind, NewRow, Row};
 pub use sqlite::Sqlite;
+pub use trend::{Bucket, Grid, MAX_POINTS, Point, Series, State, Trend, TrendQuery};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

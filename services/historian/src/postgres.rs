@@ -15,24 +15,35 @@ mod month;
 mod partition;
 mod time;
 
+mod readers;
+
+mod brief;
 mod read;
+mod trend;
+mod wave;
 
 use std::ops::Range;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use proto::{Offset, Origin, Sequence};
+use proto::wave::WaveBlock;
+use proto::{Nanos, Offset, Origin, Sequence};
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls};
 use tracing::debug;
 
 use crate::dictionary::Dictionary;
-use crate::{Claim, Error, Historian, NewRow, Result, Row, Tag, Written};
+use crate::historian::SCREEN_LIMIT;
+use crate::{
+    Claim, Error, Historian, Last, NewRow, Page, Reading, Result, Row, Tag, Trend, TrendQuery,
+    ValuesQuery, WaveHead, Written,
+};
 
 use self::config::Schema;
 use self::fault::Fault;
 use self::partition::Partitions;
+use self::readers::Readers;
 use self::write::Care;
 
 /// A server that says nothing for so long is given up; COPY has no time limit of its own.
@@ -45,7 +56,7 @@ pub struct Postgres {
     config: tokio_postgres::Config,
     schema: Schema,
     writer: Mutex<Option<Session>>,
-    reader: Mutex<Option<Client>>,
+    readers: Readers,
 }
 
 /// A connection and what was learned through it; after an error both are thrown away.
@@ -71,7 +82,7 @@ impl Postgres {
             config: config::parse(url)?,
             schema: Schema::parse(schema)?,
             writer: Mutex::new(None),
-            reader: Mutex::new(None),
+            readers: Readers::default(),
         })
     }
 
@@ -151,19 +162,37 @@ impl Postgres {
         Ok(written)
     }
 
-    /// Runs a query on the connection for queries, so that the writer never waits for it.
+    /// Runs a query on a connection for queries, so that the writer never waits for it.
     async fn query<T>(
         &self,
         query: impl AsyncFnOnce(&Client, &Schema) -> Result<T, Fault>,
     ) -> Result<T> {
-        let mut slot = self.reader.lock().await;
-        let client = match slot.take() {
-            Some(client) if !client.is_closed() => client,
-            _ => within(ANSWER_LIMIT, connect(&self.config)).await?,
+        let schema = &self.schema;
+        let query = async move |client: &Client| query(client, schema).await;
+        self.readers.run(&self.config, QUERY_LIMIT, query).await
+    }
+
+    /// The same for what somebody looks at a screen for, of one moment. The server itself ends what
+    /// takes too long.
+    async fn show<T>(
+        &self,
+        query: impl AsyncFnOnce(&Client, &Schema) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let schema = &self.schema;
+        let query = async move |client: &Client| {
+            let limit = SCREEN_LIMIT.as_millis();
+            let begin = format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+                 SET LOCAL statement_timeout = {limit}"
+            );
+            client.batch_execute(&begin).await?;
+            let answer = query(client, schema).await.map_err(fault::of_screen)?;
+            client.batch_execute("COMMIT").await?;
+            Ok(answer)
         };
-        let answer = within(QUERY_LIMIT, query(&client, &self.schema)).await?;
-        *slot = Some(client);
-        Ok(answer)
+        self.readers
+            .run(&self.config, 2 * SCREEN_LIMIT, query)
+            .await
     }
 }
 
@@ -231,6 +260,72 @@ impl Historian for Postgres {
     fn last<'a>(&'a self, topic: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Row>>> {
         self.query(async move |client: &Client, schema: &Schema| {
             read::last(client, schema, topic, key).await
+        })
+        .boxed()
+    }
+
+    fn cursor<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<Offset>>> {
+        self.query(async move |client: &Client, schema: &Schema| {
+            trend::cursor(client, schema, stream).await
+        })
+        .boxed()
+    }
+
+    fn trend<'a>(&'a self, query: &'a TrendQuery) -> BoxFuture<'a, Result<Trend>> {
+        self.show(async move |client: &Client, schema: &Schema| {
+            trend::trend(client, schema, query).await
+        })
+        .boxed()
+    }
+
+    fn values<'a>(&'a self, query: &'a ValuesQuery) -> BoxFuture<'a, Result<Page>> {
+        self.show(async move |client: &Client, schema: &Schema| {
+            read::values(client, schema, query).await
+        })
+        .boxed()
+    }
+
+    fn newest<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Reading>>> {
+        self.show(async move |client: &Client, schema: &Schema| {
+            brief::newest(client, schema, topic, key, limit).await
+        })
+        .boxed()
+    }
+
+    fn lasts(&self, after: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Last>>> {
+        self.show(async move |client: &Client, schema: &Schema| {
+            brief::lasts(client, schema, after, limit).await
+        })
+        .boxed()
+    }
+
+    fn waves<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        range: Range<Nanos>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WaveHead>>> {
+        self.show(async move |client: &Client, schema: &Schema| {
+            wave::heads(client, schema, topic, key, range, limit).await
+        })
+        .boxed()
+    }
+
+    fn wave_blocks<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        range: Range<Nanos>,
+        max_samples: u64,
+    ) -> BoxFuture<'a, Result<Vec<WaveBlock>>> {
+        self.show(async move |client: &Client, schema: &Schema| {
+            wave::blocks(client, schema, topic, key, range, max_samples).await
         })
         .boxed()
     }

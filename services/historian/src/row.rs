@@ -181,14 +181,20 @@ impl Body {
         }
     }
 
-    pub(crate) fn quality(&self) -> Option<Quality> {
+    /// As the columns have it: nothing is good.
+    pub(crate) fn quality_column(&self) -> Option<Quality> {
+        Some(self.quality()).filter(|quality| *quality != Quality::GOOD)
+    }
+
+    /// A message has none of its own, and counts as good.
+    pub fn quality(&self) -> Quality {
         match self {
             Body::Number { quality, .. }
             | Body::Bool { quality, .. }
             | Body::Null { quality }
             | Body::Text { quality, .. }
-            | Body::Wave { quality, .. } => Some(*quality).filter(|q| *q != Quality::GOOD),
-            Body::Message { .. } | Body::Dead(_) => None,
+            | Body::Wave { quality, .. } => *quality,
+            Body::Message { .. } | Body::Dead(_) => Quality::GOOD,
         }
     }
 

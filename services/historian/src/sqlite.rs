@@ -1,10 +1,14 @@
 //! SQLite, the embedded default: one file, WAL, an fsync per transaction.
 //!
-//! SQLite blocks, so everything runs on Tokio's blocking threads: one connection writes, another
-//! reads, and neither waits for the other (WAL).
+//! SQLite blocks, so everything runs on Tokio's blocking threads: one connection writes, a few others
+//! read, and neither waits for the other (WAL).
 
 mod migrate;
+mod brief;
 mod read;
+mod readers;
+mod trend;
+mod wave;
 mod write;
 
 use std::ops::Range;
@@ -14,21 +18,29 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use proto::{Offset, Origin, Sequence};
+use proto::wave::WaveBlock;
+use proto::{Nanos, Offset, Origin, Sequence};
 use rusqlite::{Connection, ErrorCode};
 
-use crate::{Claim, Error, Historian, NewRow, Result, Row, Tag, Written};
+use crate::historian::SCREEN_LIMIT;
+use crate::{
+    Claim, Error, Historian, Last, NewRow, Page, Reading, Result, Row, Tag, Trend, TrendQuery,
+    ValuesQuery, WaveHead, Written,
+};
 
+use self::readers::Readers;
 use self::write::Writer;
 
 /// How long to wait for another process that has the file locked, such as a backup.
 const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// A query of the audit may read a lot.
+const QUERY_LIMIT: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
 pub struct Sqlite {
     path: PathBuf,
     writer: Arc<Mutex<Writer>>,
-    reader: Arc<Mutex<Connection>>,
+    readers: Arc<Readers>,
 }
 
 impl Sqlite {
@@ -40,12 +52,11 @@ impl Sqlite {
         }
         let mut writer = connect(&path)?;
         migrate::migrate(&mut writer)?;
-        let reader = connect(&path)?;
-        reader.pragma_update(None, "query_only", true)?;
+        let reader = readers::open(&path)?;
         Ok(Sqlite {
-            path,
             writer: Arc::new(Mutex::new(Writer::new(writer))),
-            reader: Arc::new(Mutex::new(reader)),
+            readers: Arc::new(Readers::new(path.clone(), reader)),
+            path,
         })
     }
 
@@ -57,7 +68,23 @@ impl Sqlite {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'static, Result<T>> {
-        blocking(&self.reader, |reader| Ok(query(reader)?))
+        let readers = Arc::clone(&self.readers);
+        readers.run(QUERY_LIMIT, query).boxed()
+    }
+
+    /// The same for what somebody looks at a screen for, of one moment.
+    fn show<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T>> {
+        let of_one_moment = move |connection: &Connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let answer = query(&snapshot)?;
+            snapshot.commit()?;
+            Ok(answer)
+        };
+        let readers = Arc::clone(&self.readers);
+        readers.run(SCREEN_LIMIT, of_one_moment).boxed()
     }
 }
 
@@ -163,5 +190,56 @@ impl Historian for Sqlite {
     fn last<'a>(&'a self, topic: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Row>>> {
         let (topic, key) = (topic.to_owned(), key.to_owned());
         self.read(move |connection| read::last(connection, &topic, &key))
+    }
+
+    fn cursor<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Option<Offset>>> {
+        let stream = stream.to_owned();
+        self.read(move |connection| read::cursor(connection, &stream))
+    }
+
+    fn trend<'a>(&'a self, query: &'a TrendQuery) -> BoxFuture<'a, Result<Trend>> {
+        let query = query.clone();
+        self.show(move |connection| trend::trend(connection, &query))
+    }
+
+    fn values<'a>(&'a self, query: &'a ValuesQuery) -> BoxFuture<'a, Result<Page>> {
+        let query = query.clone();
+        self.show(move |connection| read::values(connection, &query))
+    }
+
+    fn newest<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<Reading>>> {
+        let (topic, key) = (topic.to_owned(), key.to_owned());
+        self.show(move |connection| brief::newest(connection, &topic, &key, limit))
+    }
+
+    fn lasts(&self, after: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Last>>> {
+        self.show(move |connection| brief::lasts(connection, after, limit))
+    }
+
+    fn waves<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        range: Range<Nanos>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<WaveHead>>> {
+        let (topic, key) = (topic.to_owned(), key.to_owned());
+        self.show(move |connection| wave::heads(connection, &topic, &key, range, limit))
+    }
+
+    fn wave_blocks<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        range: Range<Nanos>,
+        max_samples: u64,
+    ) -> BoxFuture<'a, Result<Vec<WaveBlock>>> {
+        let (topic, key) = (topic.to_owned(), key.to_owned());
+        self.show(move |connection| wave::blocks(connection, &topic, &key, range, max_samples))
     }
 }

@@ -79,7 +79,7 @@ impl Copy {
     }
 
     fn body(&mut self, body: &Body) {
-        let quality = body.quality().map(|quality| i64::from(quality.0));
+        let quality = body.quality_column().map(|quality| i64::from(quality.0));
         match body {
             Body::Number { .. } | Body::Bool { .. } | Body::Null { .. } => {
                 let number = body.number();

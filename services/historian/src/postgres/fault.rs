@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::io;
 
 use crate::Error;
+use crate::historian::SCREEN_LIMIT;
 
 /// Why a statement or transaction failed.
 #[derive(Debug)]
@@ -82,6 +83,16 @@ fn without_code(error: &tokio_postgres::Error) -> Error {
         Error::Unavailable(text)
     } else {
         Error::configuration(text, "check `historian.postgres.url`")
+    }
+}
+
+/// `SET LOCAL statement_timeout` ended the query.
+pub(super) fn of_screen(fault: Fault) -> Fault {
+    match fault {
+        Fault::Other(Error::Unavailable(reason)) if reason.contains("[57014]") => {
+            Error::too_long(SCREEN_LIMIT).into()
+        }
+        other => other,
     }
 }
 

@@ -8,12 +8,13 @@ use proto::{Incarnation, Lane, Nanos, Offset, Origin, Quality, Sequence};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row as SqlRow};
 
+use crate::historian::MAX_PAGE;
 use crate::row::{DeadLetter, Table};
-use crate::{Body, Error, Kind, Number, Row, Tag};
+use crate::{Body, Error, Kind, Number, Page, Place, Row, Tag, ValuesQuery};
 
 use super::config::Schema;
 use super::fault::Fault;
-use super::time::{Micros, join};
+use super::time::{Micros, join, split};
 
 type Result<T> = std::result::Result<T, Fault>;
 type Values<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -37,7 +38,7 @@ fn origin(row: &SqlRow) -> Result<Origin> {
     })
 }
 
-fn unknown(column: &str) -> Fault {
+pub(super) fn unknown(column: &str) -> Fault {
     let problem = format!("column {column:?} holds what this program does not know");
     Error::configuration(
         problem,
@@ -124,7 +125,58 @@ pub(super) async fn last(
     Ok(last)
 }
 
-async fn tags_where(
+/// Tag ids of one tag, one for each kind that it had.
+pub(super) async fn ids(
+    client: &Client,
+    schema: &Schema,
+    topic: &str,
+    key: &str,
+) -> Result<Vec<Tag>> {
+    let values: Values<'_> = &[(&topic, Type::TEXT), (&key, Type::TEXT)];
+    tags_where(client, schema, "topic = $1 AND key = $2", values).await
+}
+
+pub(super) async fn values(client: &Client, schema: &Schema, query: &ValuesQuery) -> Result<Page> {
+    let limit = query.limit.clamp(1, MAX_PAGE);
+    let (from, to) = (query.range.start, query.range.end);
+    let after = query.after.unwrap_or(Place {
+        time: from,
+        sequence: Sequence(0),
+        src: -1,
+        sub: 0,
+    });
+    let ((micros, rest), until) = (split(after.time), Micros::up(to));
+    let micros = Micros::raw(micros);
+    let (seq, sub) = (after.sequence.0.cast_signed(), after.sub.cast_signed());
+    let mut found = Vec::new();
+    for tag in ids(client, schema, &query.topic, &query.key).await? {
+        let table = Table::of(tag.kind);
+        if !matches!(table, Table::Value | Table::Text) {
+            continue;
+        }
+        let order = "time, coalesce(ns_rem, 0), seq, src, coalesce(sub, 0)";
+        let condition = format!(
+            "tag_id = $1 AND time >= $2 AND time < $3 AND ({order}) > ($2, $4, $5, $6, $7)
+             ORDER BY {order} LIMIT {}",
+            limit + 1
+        );
+        let values: Values<'_> = &[
+            (&tag.tag_id, Type::INT8),
+            (&micros, Type::TIMESTAMPTZ),
+            (&until, Type::TIMESTAMPTZ),
+            (&rest, Type::INT2),
+            (&seq, Type::INT8),
+            (&after.src, Type::INT4),
+            (&sub, Type::INT4),
+        ];
+        found.extend(select_placed(client, schema, table, &condition, values).await?);
+    }
+    // Less than a microsecond after the end.
+    found.retain(|(place, _)| place.time < to);
+    Ok(Page::of(found, limit as usize))
+}
+
+pub(super) async fn tags_where(
     client: &Client,
     schema: &Schema,
     condition: &str,
@@ -159,6 +211,17 @@ async fn select(
     condition: &str,
     values: Values<'_>,
 ) -> Result<Vec<Row>> {
+    let rows = select_placed(client, schema, table, condition, values).await?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+async fn select_placed(
+    client: &Client,
+    schema: &Schema,
+    table: Table,
+    condition: &str,
+    values: Values<'_>,
+) -> Result<Vec<(Place, Row)>> {
     let columns = match table {
         Table::Value => "quality, value, value_int, original, kind",
         Table::Text => "quality, value",
@@ -174,12 +237,23 @@ async fn select(
         _ => format!("JOIN {schema}.tag USING (tag_id)"),
     };
     let sql = format!(
-        "SELECT time, ns_rem, seq, sub, topic, key, {columns} FROM {schema}.{} {join} \
+        "SELECT time, ns_rem, seq, sub, topic, key, {columns}, src FROM {schema}.{} {join} \
          WHERE {condition}",
         table.name()
     );
     let rows = client.query_typed(&sql, values).await?;
-    rows.iter().map(|found| row(table, found)).collect()
+    rows.iter().map(|found| placed(table, found)).collect()
+}
+
+fn placed(table: Table, found: &SqlRow) -> Result<(Place, Row)> {
+    let row = row(table, found)?;
+    let place = Place {
+        time: row.time,
+        sequence: row.sequence,
+        src: found.try_get(found.len() - 1)?,
+        sub: row.sub,
+    };
+    Ok((place, row))
 }
 
 fn row(table: Table, row: &SqlRow) -> Result<Row> {
@@ -253,7 +327,7 @@ fn wave(row: &SqlRow) -> Result<WaveBlock> {
     })
 }
 
-fn small(row: &SqlRow, column: usize, name: &str) -> Result<u32> {
+pub(super) fn small(row: &SqlRow, column: usize, name: &str) -> Result<u32> {
     u32::try_from(row.try_get::<_, i64>(column)?).map_err(|_| unknown(name))
 }
 

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 
+use bytes::BytesMut;
 use proto::Nanos;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 /// From the Unix epoch to PostgreSQL's, 2000-01-01.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -26,6 +27,37 @@ pub(super) fn join(micros: Micros, rest: Option<i16>) -> Nanos {
 /// A `timestamptz` as it stands on the wire.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Micros(i64);
+
+impl Micros {
+    /// As [`split`] gives them.
+    pub(super) fn raw(micros: i64) -> Micros {
+        Micros(micros)
+    }
+
+    /// The microsecond that it lies in.
+    pub(super) fn of(time: Nanos) -> Micros {
+        Micros(split(time).0)
+    }
+
+    /// The first one that does not begin before it.
+    pub(super) fn up(time: Nanos) -> Micros {
+        let (micros, rest) = split(time);
+        Micros(micros + i64::from(rest > 0))
+    }
+}
+
+impl ToSql for Micros {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&self.0.to_be_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+
+    to_sql_checked!();
+}
 
 impl FromSql<'_> for Micros {
     fn from_sql(_: &Type, raw: &[u8]) -> Result<Micros, Box<dyn Error + Sync + Send>> {

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use proto::wave::{SampleType, WaveBlock};
 use proto::{Incarnation, Lane, Nanos, Offset, Origin, Quality, Sequence};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow};
+use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, params};
 
+use crate::historian::MAX_PAGE;
 use crate::row::{DeadLetter, Table};
-use crate::{Body, Kind, Number, Row, Tag};
+use crate::{Body, Kind, Number, Page, Place, Row, Tag, ValuesQuery};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -31,7 +32,7 @@ pub(super) fn origins(connection: &Connection) -> Result<Vec<Origin>> {
     rows.collect()
 }
 
-fn unknown(column: usize, name: &str) -> rusqlite::Error {
+pub(super) fn unknown(column: usize, name: &str) -> rusqlite::Error {
     rusqlite::Error::InvalidColumnType(column, name.into(), Type::Text)
 }
 
@@ -101,7 +102,50 @@ pub(super) fn last(connection: &Connection, topic: &str, key: &str) -> Result<Op
     Ok(last)
 }
 
-fn tags_where(connection: &Connection, condition: &str, values: impl Params) -> Result<Vec<Tag>> {
+pub(super) fn cursor(connection: &Connection, stream: &str) -> Result<Option<Offset>> {
+    const SQL: &str = "SELECT next_offset FROM writer_offset WHERE stream = ?1 AND part = 0";
+    let mut select = connection.prepare_cached(SQL)?;
+    let offset = |row: &SqlRow<'_>| Ok(Offset(row.get::<_, i64>(0)?.cast_unsigned()));
+    select.query_row([stream], offset).optional()
+}
+
+/// Tag ids of one tag, one for each kind that it had.
+pub(super) fn ids(connection: &Connection, topic: &str, key: &str) -> Result<Vec<Tag>> {
+    tags_where(connection, "topic = ?1 AND key = ?2", [topic, key])
+}
+
+pub(super) fn values(connection: &Connection, query: &ValuesQuery) -> Result<Page> {
+    let limit = query.limit.clamp(1, MAX_PAGE);
+    let after = query.after.unwrap_or(Place {
+        time: Nanos(query.range.start.0),
+        sequence: Sequence(0),
+        src: -1,
+        sub: 0,
+    });
+    let mut found = Vec::new();
+    for tag in ids(connection, &query.topic, &query.key)? {
+        let table = Table::of(tag.kind);
+        if matches!(table, Table::Value | Table::Text) {
+            let condition = format!(
+                "tag_id = ?1 AND time >= ?2 AND time < ?3
+                 AND (time, seq, src, coalesce(sub, 0)) > (?2, ?4, ?5, ?6)
+                 ORDER BY time, seq, src, coalesce(sub, 0) LIMIT {}",
+                limit + 1
+            );
+            let (from, to) = (after.time.0, query.range.end.0);
+            let seq = after.sequence.0.cast_signed();
+            let values = params![tag.tag_id, from, to, seq, after.src, after.sub];
+            found.extend(select_placed(connection, table, &condition, values)?);
+        }
+    }
+    Ok(Page::of(found, limit as usize))
+}
+
+pub(super) fn tags_where(
+    connection: &Connection,
+    condition: &str,
+    values: impl Params,
+) -> Result<Vec<Tag>> {
     let sql = format!(
         "SELECT tag_id, topic, key, kind FROM tag WHERE {condition} ORDER BY topic, key, tag_id"
     );
@@ -118,7 +162,7 @@ fn tags_where(connection: &Connection, condition: &str, values: impl Params) -> 
     rows.collect()
 }
 
-fn kind(row: &SqlRow<'_>, column: usize) -> Result<Kind> {
+pub(super) fn kind(row: &SqlRow<'_>, column: usize) -> Result<Kind> {
     Kind::from_name(&row.get::<_, String>(column)?).ok_or_else(|| unknown(column, "kind"))
 }
 
@@ -129,6 +173,16 @@ fn select(
     condition: &str,
     values: impl Params,
 ) -> Result<Vec<Row>> {
+    let rows = select_placed(connection, table, condition, values)?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+fn select_placed(
+    connection: &Connection,
+    table: Table,
+    condition: &str,
+    values: impl Params,
+) -> Result<Vec<(Place, Row)>> {
     let columns = match table {
         Table::Value => "quality, value, value_int, original, kind",
         Table::Text => "quality, value",
@@ -145,19 +199,27 @@ fn select(
         "JOIN tag USING (tag_id)"
     };
     let sql = format!(
-        "SELECT seq, sub, time, topic, key, {columns} FROM {} {join} WHERE {condition}",
+        "SELECT seq, sub, time, topic, key, {columns}, src FROM {} {join} WHERE {condition}",
         table.name()
     );
     let mut select = connection.prepare_cached(&sql)?;
+    let src = select.column_count() - 1;
     let rows = select.query_map(values, |row| {
-        Ok(Row {
+        let found = Row {
             sequence: Sequence(row.get::<_, i64>(0)?.cast_unsigned()),
             sub: row.get::<_, Option<u32>>(1)?.unwrap_or(0),
             time: Nanos(row.get(2)?),
             topic: row.get::<_, String>(3)?.into(),
             key: row.get::<_, String>(4)?.into(),
             body: body(table, row)?,
-        })
+        };
+        let place = Place {
+            time: found.time,
+            sequence: found.sequence,
+            src: row.get(src)?,
+            sub: found.sub,
+        };
+        Ok((place, found))
     })?;
     rows.collect()
 }

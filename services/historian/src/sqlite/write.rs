@@ -184,7 +184,7 @@ fn insert_row(
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(insert_sql(row.body.table()))?;
     let (Nanos(time), seq) = (row.time, row.sequence.0.cast_signed());
-    let quality = row.body.quality().map(|quality| quality.0);
+    let quality = row.body.quality_column().map(|quality| quality.0);
     let sub = (row.sub != 0).then_some(row.sub);
     match &row.body {
         Body::Number { .. } | Body::Bool { .. } | Body::Null { .. } => {

@@ -11,5 +11,9 @@ mod fixture;
 
 mod suite;
 
+mod lists;
+mod trends;
+mod waves;
+
 mod crash;
 mod postgres;

@@ -24,6 +24,7 @@ macro_rules! suite {
         }
     };
 }
+pub(crate) use suite;
 
 suite! {
     values_come_back_exactly
