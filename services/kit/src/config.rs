@@ -6,28 +6,38 @@
 //! not configured on this node.
 
 mod check;
+mod collectors;
+mod console;
 mod environment;
 mod error;
 mod scalar;
+mod schema;
 mod sections;
 mod value;
 
+pub use self::collectors::{
+    CollectorConfig, CollectorName, Fingerprint, ModbusConfig, OpcUrl, OpcuaConfig, Security,
+    Source, TagConfig,
+};
+pub use self::console::{ConsoleConfig, Role, UserConfig};
 pub use self::error::ConfigError;
 pub use self::scalar::{OneOrMany, Place, Placed, Scalar};
+pub use self::schema::{Shape, schema, schema_text};
 pub use self::sections::{
     BrokerConfig, HistorianBackend, HistorianConfig, HubSection, LaneRule, LogConfig, NodeSection,
     ParentConfig, PostgresConfig, RulesConfig, ScopeRule, TelemetryConfig, TlsConfig,
 };
-pub use self::value::{HostPort, HttpUrl, LogFilter, Secret};
+pub use self::value::{HostPort, HttpUrl, LogFilter, Secret, Share};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use proto::NodeId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// One `hub.yaml`, read, with its variables substituted, and checked.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HubConfig {
     /// The name of the file, as errors print it.
@@ -43,6 +53,7 @@ pub struct HubConfig {
     pub insecure: Placed<bool>,
     /// Mutual TLS of all gRPC servers and clients of this node.
     #[serde(default, deserialize_with = "scalar::given")]
+    #[schemars(with = "TlsConfig")]
     pub tls: Option<TlsConfig>,
     #[serde(default)]
     pub rules: RulesConfig,
@@ -51,9 +62,16 @@ pub struct HubConfig {
     #[serde(default, deserialize_with = "scalar::given_or_empty")]
     pub broker: Option<BrokerConfig>,
     #[serde(default, deserialize_with = "scalar::given")]
+    #[schemars(with = "ParentConfig")]
     pub parent: Option<ParentConfig>,
     #[serde(default, deserialize_with = "scalar::given")]
+    #[schemars(with = "HistorianConfig")]
     pub historian: Option<HistorianConfig>,
+    /// The machines that this node asks for values.
+    #[serde(default)]
+    pub collectors: Vec<CollectorConfig>,
+    #[serde(default, deserialize_with = "scalar::given_or_empty")]
+    pub console: Option<ConsoleConfig>,
     #[serde(default)]
     pub telemetry: TelemetryConfig,
 }

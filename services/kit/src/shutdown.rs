@@ -12,7 +12,7 @@ use tracing::{info, warn};
 pub const GRACE: Duration = Duration::from_secs(10);
 
 /// What a shell reports for a process that an interrupt ended (128 + SIGINT).
-const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once: whatever was
 /// acknowledged is on disk by then, so nothing but patience is lost.
@@ -26,7 +26,7 @@ pub fn on_signal() -> io::Result<CancellationToken> {
         cancelled.cancel();
         let signal = signals.next().await;
         warn!(signal, "ending at once after a second signal");
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED.into());
     });
     Ok(token)
 }
@@ -44,15 +44,17 @@ pub async fn drain<F: Future>(
     }
 }
 
+/// SIGTERM and SIGINT, or what the system has of the kind.
 #[cfg(unix)]
-struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let interrupt = signal(SignalKind::interrupt())?;
         Ok(Self {
@@ -61,7 +63,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// The name of the next one.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
@@ -69,16 +72,19 @@ impl Signals {
     }
 }
 
+/// SIGTERM and SIGINT, or what the system has of the kind.
 #[cfg(windows)]
-struct Signals(tokio::signal::windows::CtrlC);
+#[derive(Debug)]
+pub struct Signals(tokio::signal::windows::CtrlC);
 
 #[cfg(windows)]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         tokio::signal::windows::ctrl_c().map(Self)
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// The name of the next one.
+    pub async fn next(&mut self) -> &'static str {
         self.0.recv().await;
         "Ctrl-C"
     }

@@ -6,6 +6,7 @@
 
 mod export;
 mod metrics;
+mod process;
 
 pub use self::metrics::{Metrics, MetricsError};
 
@@ -65,13 +66,17 @@ pub fn init(
     let resource = resource(service, version, config);
     let otlp = config.telemetry.otlp.as_ref();
     let export = otlp
-        .map(|url| Export::new(url, tls, &resource))
+        .map(|url| Export::new(url, tls, &resource, config.telemetry.traces.get()))
         .transpose()?;
     let metrics = match otlp {
         Some(url) => Metrics::with_exporter(resource, export::metric_exporter(url, tls)?)?,
         None => Metrics::new()?,
     };
+    process::register(&metrics, version, config)?;
     global::set_meter_provider(metrics.provider().clone());
+    if let Some(export) = &export {
+        global::set_tracer_provider(export.tracer_provider());
+    }
 
     let filter = || filter(config.telemetry.log.as_str());
     let stderr = std::io::stderr;
@@ -122,8 +127,11 @@ fn filter(configured: &str) -> Result<EnvFilter, TelemetryError> {
     match std::env::var_os(EnvFilter::DEFAULT_ENV).filter(|directives| !directives.is_empty()) {
         Some(_) => Ok(EnvFilter::try_from_default_env()?),
         // What Raft does is told by the log. Its library warns of every request to a node that is
-        // away, which is nothing to wake anybody for.
-        None => Ok(EnvFilter::new(format!("openraft=error,{configured}"))),
+        // away, which is nothing to wake anybody for. That of OPC UA calls errors what the collector
+        // tells once, in its own words, and mends by itself.
+        None => Ok(EnvFilter::new(format!(
+            "openraft=error,opcua_client=off,opcua_core=off,opcua_crypto=off,{configured}"
+        ))),
     }
 }
 

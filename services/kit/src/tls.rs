@@ -45,6 +45,28 @@ impl Tls {
     }
 }
 
+/// What a server for browsers shows: the certificate of the section `tls`, and no wish to see
+/// theirs. `None` without the section.
+pub fn for_browsers(config: &HubConfig) -> Result<Option<rustls::ServerConfig>, ConfigError> {
+    let Some(section) = &config.tls else {
+        return Ok(None);
+    };
+    let cert = read(config, "tls.cert", &section.cert)?;
+    let key = read(config, "tls.key", &section.key)?;
+    let chain =
+        certificates(&cert).map_err(|why| wrong(config, "tls.cert", &section.cert, &why))?;
+    let unfit = |error: &dyn std::fmt::Display| {
+        let why = format!("does not fit the certificate in tls.cert: {error}");
+        wrong(config, "tls.key", &section.key, &why)
+    };
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| unfit(&error))?;
+    rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map(Some)
+        .map_err(|error| unfit(&error))
+}
+
 /// A gRPC server, with TLS if there is any.
 pub fn server(tls: Option<&Tls>) -> Result<Server, tonic::transport::Error> {
     match tls {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use proto::NodeId;
 
 use super::scalar::{Place, Placed};
-use super::{ConfigError, HubConfig};
+use super::{
+    CollectorConfig, ConfigError, ConsoleConfig, HubConfig, Security, Source, collectors, console,
+};
 use crate::tls::{is_loopback, is_loopback_host};
 
 /// Something that is open to others, in clear text or without a name.
@@ -20,6 +22,8 @@ pub(super) fn check(config: &HubConfig) -> Result<(), ConfigError> {
     check_timing(config)?;
     check_parent(config)?;
     check_https(config)?;
+    collectors::check(config)?;
+    console::check(config)?;
     match exposed(config).into_iter().next() {
         Some(Exposed {
             what,
@@ -147,6 +151,8 @@ pub(super) fn exposed(config: &HubConfig) -> Vec<Exposed> {
             "listen on 127.0.0.1",
         ));
     }
+    exposed.extend(config.collectors.iter().filter_map(exposed_collector));
+    exposed.extend(config.console.as_ref().and_then(exposed_console));
     let uplinks = config.parent.iter().flat_map(|parent| &parent.uplink.0);
     let clear = uplinks.filter(|url| !url.is_https() && !is_loopback_host(url.host()));
     exposed.extend(clear.map(|url| {
@@ -158,6 +164,48 @@ pub(super) fn exposed(config: &HubConfig) -> Vec<Exposed> {
         }
     }));
     exposed
+}
+
+/// Modbus is not part of it: there is no other Modbus, so it must not be the reason to open the
+/// rest with `insecure: true`.
+fn exposed_collector(collector: &CollectorConfig) -> Option<Exposed> {
+    let Some(Source::Opcua(opcua)) = collector.source() else {
+        return None;
+    };
+    let open = opcua.security() == Security::None && !is_loopback_host(opcua.endpoint.host());
+    open.then(|| Exposed {
+        what: format!(
+            "collector {:?}: connects to {} in clear text",
+            collector.name.as_str(),
+            opcua.endpoint.value
+        ),
+        place: opcua
+            .security
+            .as_ref()
+            .map_or(opcua.endpoint.place, |given| given.place),
+        remedy: "set security: sign-and-encrypt",
+    })
+}
+
+fn exposed_console(console: &ConsoleConfig) -> Option<Exposed> {
+    let (what, remedy) = match (*console.tls, console.users.is_empty()) {
+        (true, false) => return None,
+        (true, true) => ("lets everybody look", "add console.users"),
+        (false, true) => (
+            "lets everybody look, in clear text",
+            "listen on 127.0.0.1, add console.users and console.tls: true",
+        ),
+        (false, false) => (
+            "takes passwords in clear text",
+            "set console.tls: true with the section \"tls\"",
+        ),
+    };
+    let listen = &console.listen;
+    (!is_loopback(listen)).then(|| Exposed {
+        what: format!("console.listen: {} {what}", listen.value),
+        place: listen.place,
+        remedy,
+    })
 }
 
 const TLS: &str = "add the section \"tls\"";

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 
 use super::environment;
+use super::schema::Shape;
 
 /// A value and its place in the file. Its environment variables are substituted.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -35,7 +37,15 @@ pub trait Scalar: Sized {
     /// Completes "expected …".
     const EXPECTED: &'static str;
 
+    /// What an editor can check of it.
+    const SHAPE: Shape = Shape::Text;
+
     fn parse(text: &str) -> Option<Self>;
+
+    /// As a file says it, for an editor to show what the default is. `None` is not shown.
+    fn written(&self) -> Option<Value> {
+        None
+    }
 }
 
 impl<T> Placed<T> {
@@ -206,6 +216,10 @@ impl Scalar for String {
     fn parse(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| text.to_owned())
     }
+
+    fn written(&self) -> Option<Value> {
+        Some(self.clone().into())
+    }
 }
 
 impl Scalar for PathBuf {
@@ -218,48 +232,79 @@ impl Scalar for PathBuf {
 
 impl Scalar for bool {
     const EXPECTED: &'static str = "true or false";
+    const SHAPE: Shape = Shape::Flag;
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some((*self).into())
     }
 }
 
 impl Scalar for u64 {
     const EXPECTED: &'static str = "a whole number";
+    const SHAPE: Shape = Shape::Whole(0);
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some((*self).into())
     }
 }
 
 impl Scalar for usize {
     const EXPECTED: &'static str = "a whole number";
+    const SHAPE: Shape = Shape::Whole(0);
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some((*self).into())
     }
 }
 
 impl Scalar for SocketAddr {
     const EXPECTED: &'static str = "an IP address and port such as 127.0.0.1:7400";
+    const SHAPE: Shape =
+        Shape::Pattern(r"([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}");
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some(self.to_string().into())
     }
 }
 
 impl Scalar for ByteSize {
     const EXPECTED: &'static str = "a size such as 64MiB";
+    const SHAPE: Shape = Shape::Size;
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok().filter(|size: &Self| size.as_u64() > 0)
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some(self.to_string().replace(' ', "").replace(".0", "").into())
     }
 }
 
 impl Scalar for Duration {
     const EXPECTED: &'static str = "a duration such as 250ms";
+    const SHAPE: Shape = Shape::Duration;
 
     fn parse(text: &str) -> Option<Self> {
         humantime::parse_duration(text).ok()
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some(humantime::format_duration(*self).to_string().into())
     }
 }

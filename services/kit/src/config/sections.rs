@@ -8,20 +8,21 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use proto::rules::Rules;
 use proto::{HubPath, Lane, NodeId, Scope, TopicFilter};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::scalar::{self, OneOrMany, Placed};
-use super::value::{HostPort, HttpUrl, LogFilter, Secret};
+use super::value::{HostPort, HttpUrl, LogFilter, Secret, Share};
 
 /// `hub`: which hub this node belongs to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HubSection {
     pub path: Placed<HubPath>,
 }
 
 /// `node`: which node of the hub this is.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NodeSection {
     pub id: Placed<NodeId>,
@@ -36,7 +37,7 @@ impl Default for NodeSection {
 }
 
 /// `tls`: PEM files, relative to the working directory.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// Whose certificates are accepted, from clients and from servers.
@@ -47,21 +48,21 @@ pub struct TlsConfig {
 }
 
 /// `rules`: lane and scope as functions of the topic. The first filter that matches wins.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RulesConfig {
     pub lanes: Vec<LaneRule>,
     pub scopes: Vec<ScopeRule>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LaneRule {
     pub filter: Placed<TopicFilter>,
     pub lane: Placed<Lane>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScopeRule {
     pub filter: Placed<TopicFilter>,
@@ -82,12 +83,14 @@ impl RulesConfig {
 }
 
 /// `log`: the log service of this node, and where the clients of the log find it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     pub listen: Placed<SocketAddr>,
-    /// All nodes by id; absent, this node alone at `listen`. Use [`super::HubConfig::log_nodes`].
+    // Use `HubConfig::log_nodes`.
+    /// All nodes of the hub by id, 1, 3 or 5; absent, this node alone at `listen`.
     #[serde(deserialize_with = "scalar::placed")]
+    #[schemars(with = "BTreeMap<u64, Placed<HostPort>>")]
     pub nodes: Option<Placed<BTreeMap<NodeId, Placed<HostPort>>>>,
     /// Where child hubs connect; absent, none are accepted.
     pub uplink: Option<Placed<SocketAddr>>,
@@ -114,7 +117,7 @@ impl Default for LogConfig {
 }
 
 /// `broker`: the MQTT broker of this node.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrokerConfig {
     pub listen: Placed<SocketAddr>,
@@ -134,7 +137,7 @@ impl Default for BrokerConfig {
 }
 
 /// `parent`: the hub one layer up.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParentConfig {
     /// The nodes of the parent; any of them will do.
@@ -151,13 +154,17 @@ pub struct HistorianConfig {
     pub backend: HistorianBackend,
 }
 
-#[derive(Debug, Clone)]
+/// `historian`: the database that the writer fills; one of the two.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(rename_all = "lowercase")]
 pub enum HistorianBackend {
+    /// A file on this machine; nothing to install.
     Sqlite(Placed<PathBuf>),
+    /// PostgreSQL, with the extension TimescaleDB or without.
     Postgres(PostgresConfig),
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresConfig {
     pub url: Placed<Secret>,
@@ -187,13 +194,15 @@ impl TryFrom<HistorianSection> for HistorianConfig {
 }
 
 /// `telemetry`: what this node says about itself.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// `/metrics`, `/healthz` and `/readyz`; absent, no endpoint.
     pub listen: Option<Placed<SocketAddr>>,
     /// An OTLP collector (gRPC) for traces, metrics and logs; absent, no export.
     pub otlp: Option<Placed<HttpUrl>>,
+    /// Share of the batches whose way through the hubs is traced, with `otlp`.
+    pub traces: Placed<Share>,
     /// The variable `RUST_LOG` wins over it.
     pub log: Placed<LogFilter>,
 }
@@ -203,12 +212,13 @@ impl Default for TelemetryConfig {
         Self {
             listen: None,
             otlp: None,
+            traces: Placed::unplaced(Share::hundredth()),
             log: Placed::unplaced(LogFilter::info()),
         }
     }
 }
 
-fn loopback(port: u16) -> Placed<SocketAddr> {
+pub(super) fn loopback(port: u16) -> Placed<SocketAddr> {
     Placed::unplaced((Ipv4Addr::LOCALHOST, port).into())
 }
 

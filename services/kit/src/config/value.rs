@@ -6,13 +6,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use http::Uri;
 use http::uri::Authority;
 use proto::{HubPath, Lane, NodeId, Scope, TopicFilter};
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::scalar::Scalar;
+use super::schema::Shape;
 
 impl Scalar for HubPath {
     const EXPECTED: &'static str = "a hub path: levels of letters, digits, \"-\" and \"_\" with \
          dots between, none beginning with \"_\", such as acme.cologne.press-shop";
+    const SHAPE: Shape =
+        Shape::Pattern(r"[A-Za-z0-9-][A-Za-z0-9_-]*(\.[A-Za-z0-9-][A-Za-z0-9_-]*)*");
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
@@ -21,14 +25,20 @@ impl Scalar for HubPath {
 
 impl Scalar for NodeId {
     const EXPECTED: &'static str = "a node id: a whole number from 1";
+    const SHAPE: Shape = Shape::Whole(1);
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok().filter(|id| *id > 0).map(Self)
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some(self.0.into())
     }
 }
 
 impl Scalar for Lane {
     const EXPECTED: &'static str = "normal, urgent or bulk";
+    const SHAPE: Shape = Shape::Words(&["normal", "urgent", "bulk"]);
 
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|lane| lane.name() == text)
@@ -37,15 +47,21 @@ impl Scalar for Lane {
 
 impl Scalar for Scope {
     const EXPECTED: &'static str = "a scope: letters, digits, \"-\" and \"_\"";
+    const SHAPE: Shape = Shape::Pattern("[A-Za-z0-9_-]+");
 
     fn parse(text: &str) -> Option<Self> {
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         (!text.is_empty() && text.bytes().all(valid)).then(|| Self(text.to_owned()))
     }
+
+    fn written(&self) -> Option<Value> {
+        Some(self.0.clone().into())
+    }
 }
 
 impl Scalar for TopicFilter {
     const EXPECTED: &'static str = "an MQTT topic filter such as acme/+/_alarm/#";
+    const SHAPE: Shape = Shape::Pattern(r"([^+#/]*|\+)(/([^+#/]*|\+))*(/#)?|#");
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
@@ -58,6 +74,7 @@ pub struct HostPort(Authority);
 
 impl Scalar for HostPort {
     const EXPECTED: &'static str = "a host and port such as node-1.acme:7400";
+    const SHAPE: Shape = Shape::Pattern(r"[^@/\s]+:[0-9]{1,5}");
 
     fn parse(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
@@ -92,6 +109,12 @@ impl HostPort {
     }
 
     #[must_use]
+    pub fn port(&self) -> u16 {
+        // Checked when it was parsed.
+        self.0.port_u16().unwrap_or_default()
+    }
+
+    #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -109,6 +132,7 @@ pub struct HttpUrl(Uri);
 
 impl Scalar for HttpUrl {
     const EXPECTED: &'static str = "a URL such as https://site.acme:7443";
+    const SHAPE: Shape = Shape::Pattern(r"https?://[^@/?\s]+/?");
 
     fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
@@ -186,6 +210,40 @@ impl Scalar for LogFilter {
             .parse(text)
             .ok()
             .map(|_| Self(text.to_owned()))
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some(self.0.clone().into())
+    }
+}
+
+/// A part of a whole, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share(f64);
+
+impl Scalar for Share {
+    const EXPECTED: &'static str = "a share, a number from 0 to 1";
+    const SHAPE: Shape = Shape::Number;
+
+    fn parse(text: &str) -> Option<Self> {
+        let share: f64 = text.parse().ok()?;
+        (0.0..=1.0).contains(&share).then_some(Self(share))
+    }
+
+    fn written(&self) -> Option<Value> {
+        Some(self.0.into())
+    }
+}
+
+impl Share {
+    #[must_use]
+    pub fn hundredth() -> Self {
+        Self(0.01)
+    }
+
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
     }
 }
 

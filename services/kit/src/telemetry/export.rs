@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TracerProvider};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::{
     ExporterBuildError, LogExporter, MetricExporter, SpanExporter, WithExportConfig,
@@ -10,7 +11,7 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{Sampler, SamplingResult, SdkTracerProvider, ShouldSample};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
@@ -41,11 +42,13 @@ impl Export {
         url: &HttpUrl,
         tls: Option<&Tls>,
         resource: &Resource,
+        traced: f64,
     ) -> Result<Self, ExporterBuildError> {
         let spans = to(SpanExporter::builder().with_tonic(), url, tls).build()?;
         let records = to(LogExporter::builder().with_tonic(), url, tls).build()?;
         let traces = SdkTracerProvider::builder()
             .with_resource(resource.clone())
+            .with_sampler(ShareOfBatches(traced))
             .with_batch_exporter(spans)
             .build();
         let logs = SdkLoggerProvider::builder()
@@ -64,10 +67,41 @@ impl Export {
         traces.and_then(OpenTelemetryTracingBridge::new(&self.logs))
     }
 
+    /// For spans that are no spans of `tracing`.
+    pub(super) fn tracer_provider(&self) -> SdkTracerProvider {
+        self.traces.clone()
+    }
+
     pub(super) fn shutdown(&self, within: Duration) {
         // Nobody is left to hear about what could not be sent.
         let _ = self.traces.shutdown_with_timeout(within);
         let _ = self.logs.shutdown_with_timeout(within);
+    }
+}
+
+/// Of the batches, whose spans have a parent elsewhere, a share is traced; all other spans are.
+///
+/// The trace id decides, which is the batch's own: every stage decides the same, on every node and
+/// at every hub, and a hub that traces more traces all that another one does.
+#[derive(Clone, Debug)]
+struct ShareOfBatches(f64);
+
+impl ShouldSample for ShareOfBatches {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let batch = parent.is_some_and(|parent| parent.span().span_context().is_remote());
+        let sampler = match batch {
+            true => Sampler::TraceIdRatioBased(self.0),
+            false => Sampler::AlwaysOn,
+        };
+        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
     }
 }
 

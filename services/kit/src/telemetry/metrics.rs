@@ -7,6 +7,7 @@ use opentelemetry_otlp::MetricExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream};
+use prometheus::core::Collector;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 /// The metrics of a process and their Prometheus text. Clones share them.
@@ -96,6 +97,11 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// Metrics that are no instruments of a meter.
+    pub(super) fn register(&self, collector: impl Collector + 'static) -> Result<(), MetricsError> {
+        Ok(self.registry.register(Box::new(collector))?)
     }
 
     pub(super) fn provider(&self) -> &SdkMeterProvider {
