@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use proto::record::{CONTENT_TYPE, Flags};
-use proto::{Nanos, Offset, Record, Value};
+use proto::{Nanos, Offset, Quality, Record, Value};
 use rumqttd::protocol::PublishProperties;
 
 use crate::packet::Publish;
@@ -96,7 +96,7 @@ fn properties(record: &Record) -> PublishProperties {
             }
         }
     }
-    if !record.quality.is_good() {
+    if record.quality != Quality::GOOD {
         let quality = format!("{:#010x}", record.quality.0);
         properties
             .user_properties
@@ -292,6 +292,10 @@ mod tests {
         assert!(render(&record).properties.user_properties.is_empty());
         record.quality = Quality(0x8000_0000);
         let expected = vec![("quality".to_owned(), "0x80000000".to_owned())];
+        assert_eq!(render(&record).properties.user_properties, expected);
+        // Good, but clamped and after an overflow: who looks at it closely wants to know.
+        record.quality = Quality(0x0030_0480);
+        let expected = vec![("quality".to_owned(), "0x00300480".to_owned())];
         assert_eq!(render(&record).properties.user_properties, expected);
     }
 }

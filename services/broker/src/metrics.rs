@@ -7,19 +7,24 @@ use opentelemetry::metrics::{Counter, Histogram, UpDownCounter};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    /// `updraft_broker_connections`: clients connected now.
     connections: UpDownCounter<i64>,
-    /// `updraft_broker_publishes_total{qos}`: messages received from clients.
+    in_flight: UpDownCounter<i64>,
     publishes: Counter<u64>,
-    /// `updraft_broker_acknowledged_total`: PUBACKs handed to connections.
     acknowledged: Counter<u64>,
-    /// `updraft_broker_delivered_total{qos}`: messages handed to connections of subscribers.
     delivered: Counter<u64>,
-    /// `updraft_broker_unreadable_total`: messages in the Unified Namespace that break its rules.
     unreadable: Counter<u64>,
-    /// `updraft_broker_append_seconds`: from a PUBLISH to its commit.
     append: Histogram<f64>,
     by_qos: [[KeyValue; 1]; 2],
+}
+
+/// A message between its PUBLISH and its commit; however that ends, it is counted no longer.
+#[derive(Debug)]
+pub(crate) struct InFlight(UpDownCounter<i64>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.add(-1, &[]);
+    }
 }
 
 impl Default for Metrics {
@@ -29,6 +34,10 @@ impl Default for Metrics {
             connections: meter
                 .i64_up_down_counter("updraft_broker_connections")
                 .with_description("MQTT clients connected now")
+                .build(),
+            in_flight: meter
+                .i64_up_down_counter("updraft_broker_in_flight")
+                .with_description("Messages of clients that wait for their commit")
                 .build(),
             publishes: meter
                 .u64_counter("updraft_broker_publishes_total")
@@ -63,6 +72,11 @@ impl Metrics {
 
     pub(crate) fn disconnected(&self) {
         self.connections.add(-1, &[]);
+    }
+
+    pub(crate) fn in_flight(&self) -> InFlight {
+        self.in_flight.add(1, &[]);
+        InFlight(self.in_flight.clone())
     }
 
     pub(crate) fn published(&self, qos: u8) {

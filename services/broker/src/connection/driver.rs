@@ -26,6 +26,7 @@ use super::socket;
 use crate::codec::Codec;
 use crate::feed::Source;
 use crate::hub::Hub;
+use crate::metrics::InFlight;
 use crate::packet::{Connect, Outgoing, Version};
 use crate::reason::End;
 use crate::ring::Chunk;
@@ -64,6 +65,7 @@ pub(super) struct Uncommitted {
     pub(super) slot: u64,
     pub(super) since: Instant,
     pub(super) pending: Pending,
+    pub(super) _counted: InFlight,
 }
 
 pub(super) struct Committed {

@@ -124,6 +124,7 @@ impl Driver {
                     slot,
                     since,
                     pending,
+                    _counted: self.hub.metrics.in_flight(),
                 });
                 Ok(())
             }
