@@ -2,6 +2,8 @@
 //!
 //! Only a program that starts the console in its own process can give it a [`Lab`]; no file can.
 
+pub(crate) mod page;
+
 use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot, watch};
