@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kit::config::{self, HistorianBackend, HubConfig};
+use kit::config::{self, CollectorConfig, HistorianBackend, HubConfig, Source};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -15,6 +15,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config)?;
     kit::tls::Tls::load(&config)?;
+    collector::check(&config)?;
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }
@@ -72,6 +73,15 @@ fn describe(config: &HubConfig) -> Vec<String> {
                 }
             }),
     );
+    lines.extend(config.collectors.iter().map(machine));
+    lines.extend(config.console.as_ref().map(|console| {
+        let scheme = if *console.tls { "https" } else { "http" };
+        format!(
+            "console on {scheme}://{}, {} user(s)",
+            *console.listen,
+            console.users.len()
+        )
+    }));
     lines.extend(
         config
             .telemetry
@@ -80,4 +90,16 @@ fn describe(config: &HubConfig) -> Vec<String> {
             .map(|at| format!("metrics on http://{}/metrics", **at)),
     );
     lines
+}
+
+fn machine(collector: &CollectorConfig) -> String {
+    let from = match collector.source() {
+        Some(Source::Opcua(opcua)) => {
+            format!("{}, security {}", *opcua.endpoint, opcua.security())
+        }
+        Some(Source::Modbus(modbus)) => format!("Modbus at {}", *modbus.address),
+        None => String::new(),
+    };
+    let (tags, name) = (collector.tags.len(), collector.name.as_str());
+    format!("collects {tags} tag(s) of {name} from {from}")
 }

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{audit, check, demo, publish, run, status, subscribe, tail};
+use crate::{
+    audit, check, collect, demo, init, passwd, publish, ready, run, schema, status, subscribe, tail,
+};
 
 /// Carries factory data from machines to the enterprise without losing any.
 #[derive(Debug, Parser)]
@@ -19,10 +21,20 @@ struct Cli {
 enum Command {
     /// Start a pyramid of hubs with simulated machines, break it, and audit that nothing was lost
     Demo(demo::Args),
+    /// Write a commented hub.yaml for a new node, asking for what no flag says
+    Init(Box<init::Args>),
     /// Run this node's services in one process
     Run(run::Args),
     /// Check a hub.yaml without starting anything
     Check(check::Args),
+    /// Try the machines that a hub.yaml collects from
+    Collect(collect::Args),
+    /// Print the JSON Schema of hub.yaml, which editors complete it with
+    Schema(schema::Args),
+    /// Hash a password for the users of the console
+    Passwd(passwd::Args),
+    /// Ask a running node whether it is ready; exits with 0 if it is
+    Ready(ready::Args),
     /// Publish a message over MQTT and wait for its acknowledgement
     Pub(publish::Args),
     /// Subscribe over MQTT and print what arrives
@@ -62,8 +74,13 @@ pub fn main() -> ExitCode {
 async fn command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(args) => demo::run(args).await,
+        Command::Init(args) => init::run(*args),
         Command::Run(args) => Ok(run::run(&args)),
         Command::Check(args) => check::run(&args),
+        Command::Collect(args) => collect::run(args).await,
+        Command::Schema(args) => Ok(schema::run(&args)),
+        Command::Passwd(args) => passwd::run(&args),
+        Command::Ready(args) => ready::run(args).await,
         Command::Pub(args) => publish::run(args).await,
         Command::Sub(args) => subscribe::run(args).await,
         Command::Tail(args) => tail::run(args).await,

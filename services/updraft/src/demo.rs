@@ -2,48 +2,49 @@
 //! real MQTT, faults, and at the end a proof that nothing was lost.
 //!
 //! ```text
-//! machines ──MQTT──▶ plant: edges ──▶ site ──▶ enterprise      faults: kill, kill, kill, cut
+//! machines ──MQTT──▶ plant: edges ──▶ site ──▶ enterprise
 //!    │                             SQLite      SQLite
 //!    └─▶ ledger ──▶ oracle ◀── logs and rows (verdict) ──▶ report
 //! ```
+//!
+//! [`course`] says what happens one after the other. While it runs, [`lab`] alone owns the plant:
+//! the script of the [`faults`] and people at the console's lab page send it orders. What happens is
+//! told to the [`story`], which prints it, or keeps it for the [`screen`] and for the lab page.
 
-mod console;
-mod drain;
-mod faults;
-mod ledger;
-mod machines;
-mod oracle;
+mod course;
 mod plant;
-mod progress;
-mod report;
-mod stored;
+mod machines;
+mod ledger;
+mod faults;
+mod lab;
+mod drain;
 mod verdict;
+mod oracle;
+mod stored;
+mod report;
+mod story;
+mod gauges;
+mod progress;
+mod screen;
+mod web;
+mod stops;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use proto::rpc::StatusResponse;
+use anyhow::{Context, anyhow, bail};
+use kit::shutdown::INTERRUPTED;
 use tempfile::TempDir;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
-use crate::pyramid::NodeProcess;
-use console::Console;
-use drain::drain;
-use faults::{Done, Faults};
-use ledger::Ledger;
-use machines::Machines;
-use plant::{Asked, Plant};
-use progress::Progress;
-use verdict::{Verdict, judge};
-
-/// What a shell reports for a process that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
-const STOP_LIMIT: Duration = Duration::from_secs(5);
-pub(crate) const ASK_LIMIT: Duration = Duration::from_secs(15);
+use course::{Course, Report};
+use gauges::Sample;
+use lab::{Lab, Mode};
+use plant::Plant;
+use stops::Stops;
+use story::{Phase, Story};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -53,6 +54,10 @@ Starts 8 processes on loopback, on free ports: two edge hubs (one and three node
 of an edge and the enterprise's process are killed (SIGKILL) and brought back, and one edge's link
 upward is cut. At the end the machines' own account of every acknowledged record is compared with
 the log of each layer and with the rows of each historian, values included.
+
+On a terminal it is shown live; q or Ctrl-C ends it. In a browser it is shown by the console of the
+enterprise, whose address and passwords are printed at the start. With --keep its page \"Lab\" has
+buttons that kill and start nodes, cut and heal links, and audit.
 
 Exit codes: 0 nothing is missing, doubled, reordered or altered; 1 something is, or the demo could
 not run; 130 interrupted.")]
@@ -64,9 +69,26 @@ pub struct Args {
     /// they go to a temporary directory that is removed at the end
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// When the faults are over, let everything run on to look around, until Ctrl-C; the next
+    /// Ctrl-C does not wait for the last audit
+    #[arg(long)]
+    keep: bool,
+    /// Break nothing; with --keep, go straight to looking around
+    #[arg(long)]
+    no_faults: bool,
+    /// Where the console listens [default: a free port on loopback]
+    #[arg(long, value_name = "ADDRESS", default_value_t = anywhere(), hide_default_value = true)]
+    console_listen: SocketAddr,
+    /// Lines instead of the live view, also on a terminal
+    #[arg(long)]
+    plain: bool,
     /// One JSON object on stdout at the end; progress goes to stderr
     #[arg(long)]
     json: bool,
+}
+
+fn anywhere() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
 }
 
 fn run_time(text: &str) -> Result<Duration, String> {
@@ -80,14 +102,20 @@ fn run_time(text: &str) -> Result<Duration, String> {
 /// Ctrl-C may come at any moment: dropping what runs kills every process, and then the temporary
 /// directory goes.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let console = Console::new(args.json);
+    let story = Story::new(args.json);
     let directory = Directory::create(args.data.as_deref())?;
-    let interrupted = kit::shutdown::on_signal().context("listen to signals")?;
+    let stops = Stops::new(args.keep);
+    stops.on_signals().context("listen to signals")?;
+    let course = Course {
+        args: &args,
+        story: &story,
+        stops: &stops,
+    };
     let outcome = tokio::select! {
-        outcome = Box::pin(demo(&args, console, directory.path())) => outcome,
-        () = interrupted.cancelled() => {
-            console.line("interrupted: all processes are stopped");
-            directory.finish(console, true);
+        outcome = Box::pin(course.run(directory.path())) => outcome,
+        () = stops.at_once.cancelled() => {
+            story.line("interrupted: all processes are stopped");
+            directory.finish(&story, true);
             return Ok(ExitCode::from(INTERRUPTED));
         }
     };
@@ -95,9 +123,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .as_ref()
         .is_ok_and(|report| report.verdict.is_clean());
     if let Ok(report) = &outcome {
-        report.print(&args, console);
+        print(report, &args, &story);
     }
-    directory.finish(console, clean);
+    directory.finish(&story, clean);
     outcome?;
     Ok(if clean {
         ExitCode::SUCCESS
@@ -106,125 +134,35 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What the demo is about.
-struct Report {
-    verdict: Verdict,
-    faults: Vec<Done>,
-}
-
-impl Report {
-    fn print(&self, args: &Args, console: Console) {
-        console.line(report::text(&self.verdict, &self.faults));
-        if args.json {
-            println!("{:#}", report::json(&self.verdict, &self.faults));
+/// A plant with its machines, which nothing breaks until it is ordered to. Orders are carried out,
+/// and everything is killed when it is dropped, by the future; it ends by itself only when a process
+/// did that had no reason to.
+pub async fn laboratory(
+    executable: &Path,
+    directory: &Path,
+) -> anyhow::Result<(console::lab::Lab, impl Future<Output = anyhow::Error>)> {
+    let plant = Plant::start(executable, directory).await?;
+    let machines = plant.connect_machines()?;
+    let story = Story::new(true);
+    story.phase(Phase::LookingAround);
+    let (samples, watched) = watch::channel(Sample::empty(plant.hubs().len()));
+    let mut lab = Lab::new(plant, machines, watched, story.clone())?;
+    lab.set_mode(Mode::Free);
+    let (page, hubs) = (lab.page(), lab.hubs().to_vec());
+    let run = async move {
+        tokio::select! {
+            error = lab.run() => error,
+            () = gauges::run(hubs, story, samples) => anyhow!("nobody asks the hubs any more"),
         }
-    }
-}
-
-async fn demo(args: &Args, console: Console, directory: &Path) -> anyhow::Result<Report> {
-    let executable = std::env::current_exe().context("find this executable")?;
-    console.line(format!(
-        "starting the hubs; data and logs in {}",
-        directory.display()
-    ));
-    let starting = Instant::now();
-    let mut plant = Plant::start(&executable, directory).await?;
-    let (processes, after) = (plant.processes(), starting.elapsed().as_millis());
-    console.line(format!(
-        "{processes} processes are ready after {after} ms\n{}",
-        describe(&plant)
-    ));
-
-    let hubs = plant.asked()?;
-    let mut machines = plant.connect_machines()?;
-    let started = Instant::now();
-    let mut progress = Progress::new(hubs.clone(), console, started);
-    let faults = break_it(
-        args.run_time,
-        &mut plant,
-        &machines,
-        &mut progress,
-        console,
-        started,
-    )
-    .await?;
-    let ledger = settle(&mut plant, &mut machines, &hubs, &mut progress).await?;
-
-    console.line("auditing: the machines' account against each log and each historian");
-    let mut verdict = judge(&plant, &Arc::new(ledger)).await?;
-    verdict.further.extend(lost_sessions(&machines));
-    plant.pyramid.stop(STOP_LIMIT).await?;
-    Ok(Report { verdict, faults })
-}
-
-/// One line per hub: where a person can look while it runs.
-fn describe(plant: &Plant) -> String {
-    let hubs = plant.pyramid.hubs().iter().map(|hub| {
-        let nodes = hub.nodes().iter().map(|node| node.mqtt().to_string());
-        let nodes: Vec<String> = nodes.collect();
-        format!("  {:22} MQTT {}", hub.path(), nodes.join(", "))
-    });
-    hubs.collect::<Vec<_>>().join("\n")
-}
-
-async fn break_it(
-    run_time: Duration,
-    plant: &mut Plant,
-    machines: &Machines,
-    progress: &mut Progress,
-    console: Console,
-    started: Instant,
-) -> anyhow::Result<Vec<Done>> {
-    let (current, watching) = watch::channel(String::new());
-    let faults = Faults {
-        plant,
-        machines,
-        console,
-        started,
-        current: &current,
     };
-    tokio::select! {
-        done = Box::pin(faults.run(run_time)) => done,
-        never = progress.run(watching) => match never {},
-    }
+    Ok((page, run))
 }
 
-/// Stops the machines, waits until all has arrived, and takes their accounts.
-async fn settle(
-    plant: &mut Plant,
-    machines: &mut Machines,
-    hubs: &[Asked],
-    progress: &mut Progress,
-) -> anyhow::Result<Ledger> {
-    drain(plant, machines, hubs, progress).await?;
-    let mut ledger = Ledger::default();
-    for account in machines.accounts() {
-        ledger.add(account);
+fn print(report: &Report, args: &Args, story: &Story) {
+    story.line(report::text(&report.verdict, &report.faults));
+    if args.json {
+        println!("{:#}", report::json(&report.verdict, &report.faults));
     }
-    Ok(ledger)
-}
-
-fn lost_sessions(machines: &Machines) -> Vec<String> {
-    let lost = machines.accounts().iter().filter_map(|account| {
-        let times = account
-            .sessions_lost
-            .load(std::sync::atomic::Ordering::Relaxed);
-        let (machine, hub) = (&account.machine, &account.hub);
-        (times > 0).then(|| format!("{hub} forgot the session of {machine} {times} time(s)"))
-    });
-    lost.collect()
-}
-
-/// What a node says once it has applied all below an offset; `None` when it does not get there.
-async fn reached(node: &NodeProcess, offset: u64) -> Option<StatusResponse> {
-    let deadline = Instant::now() + ASK_LIMIT;
-    while Instant::now() < deadline {
-        match node.status().await {
-            Some(status) if status.next_offset >= offset => return Some(status),
-            _ => sleep(Duration::from_millis(50)).await,
-        }
-    }
-    None
 }
 
 /// Where data and logs are.
@@ -262,14 +200,14 @@ impl Directory {
     }
 
     /// A temporary directory stays when somebody has to find out what went wrong.
-    fn finish(self, console: Console, clean: bool) {
+    fn finish(self, story: &Story, clean: bool) {
         match self {
             Directory::Given(path) => {
-                console.line(format!("data and logs are kept in {}", path.display()));
+                story.line(format!("data and logs are kept in {}", path.display()));
             }
             Directory::Temporary(directory) if !clean => {
                 let path = directory.keep();
-                console.line(format!("data and logs are kept in {}", path.display()));
+                story.line(format!("data and logs are kept in {}", path.display()));
             }
             Directory::Temporary(_) => {}
         }

@@ -6,8 +6,13 @@
 #![allow(clippy::print_stdout, reason = "a command line prints")]
 
 pub mod cli;
+mod init;
+mod schema;
 pub mod run;
 mod check;
+mod passwd;
+mod ready;
+mod collect;
 mod client;
 mod publish;
 mod subscribe;

@@ -10,6 +10,7 @@
 
 mod hub;
 mod node;
+mod observer;
 mod ports;
 mod relay;
 mod spec;
@@ -19,11 +20,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-pub use hub::{Hub, Leader};
+pub use hub::Hub;
 pub use node::NodeProcess;
+pub use observer::{Leader, NodeObserver, Observer};
 pub use ports::free_ports;
 pub use relay::{Link, Relay};
 pub use spec::HubSpec;
+pub(crate) use spec::quoted;
 
 /// Hubs, one above the other or side by side.
 #[derive(Debug)]
@@ -63,6 +66,10 @@ impl Pyramid {
 
     pub fn hubs(&self) -> &[Hub] {
         &self.hubs
+    }
+
+    pub fn hubs_mut(&mut self) -> &mut [Hub] {
+        &mut self.hubs
     }
 
     pub fn hub(&self, path: &str) -> anyhow::Result<&Hub> {

@@ -25,20 +25,31 @@ pub struct Args {
 enum Name {
     Log,
     Broker,
+    Collector,
     Forwarder,
     Writer,
+    Console,
 }
 
 impl Name {
-    const ALL: [Name; 4] = [Name::Log, Name::Broker, Name::Forwarder, Name::Writer];
+    const ALL: [Name; 6] = [
+        Name::Log,
+        Name::Broker,
+        Name::Collector,
+        Name::Forwarder,
+        Name::Writer,
+        Name::Console,
+    ];
 
     /// Whether the file has the section that the service needs, and which one that is.
     fn section(self, config: &HubConfig) -> (bool, &'static str) {
         match self {
             Name::Log => (config.log.is_some(), "log"),
             Name::Broker => (config.broker.is_some(), "broker"),
+            Name::Collector => (!config.collectors.is_empty(), "collectors"),
             Name::Forwarder => (config.parent.is_some(), "parent"),
             Name::Writer => (config.historian.is_some(), "historian"),
+            Name::Console => (config.console.is_some(), "console"),
         }
     }
 
@@ -48,8 +59,12 @@ impl Name {
             Name::Broker => Service::new("broker", |context| async {
                 broker::build(context).await.map(broker::Broker::run)
             }),
+            Name::Collector => Service::new("collector", collector::build),
             Name::Forwarder => Service::new("forwarder", forwarder::build),
             Name::Writer => Service::new("writer", writer::build),
+            Name::Console => Service::new("console", |context| async {
+                console::build(context).await.map(console::Console::run)
+            }),
         }
     }
 }

@@ -69,6 +69,15 @@ pub(crate) enum Next {
 }
 
 impl Ended {
+    /// What failed, if anything did: a hand-over to another node is as it should be.
+    pub(crate) fn of(&self) -> Option<&'static str> {
+        match self {
+            Ended::Elsewhere | Ended::Historian(historian::Error::Fenced { .. }) => None,
+            Ended::Log(_) | Ended::Delivery(_) => Some("log"),
+            Ended::Historian(_) | Ended::Ahead { .. } | Ended::Twin { .. } => Some("historian"),
+        }
+    }
+
     pub(crate) fn next(&self) -> Next {
         match self {
             Ended::Elsewhere => Next::Soon,

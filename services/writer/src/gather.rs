@@ -53,10 +53,15 @@ impl Limits {
     }
 }
 
+/// Of one batch.
+pub(crate) type Digest = [u8; 32];
+
 /// What the next transactions are made of.
 #[derive(Debug)]
 pub(crate) struct Gather {
     rows: Vec<NewRow>,
+    /// Those that `rows` came from.
+    batches: Vec<Digest>,
     bytes: usize,
     /// Everything below is in `rows` or was written.
     next: Offset,
@@ -75,6 +80,8 @@ pub(crate) struct Gather {
 #[derive(Debug)]
 pub(crate) struct Portion {
     pub(crate) rows: Vec<NewRow>,
+    /// Digests of the batches that the rows came from.
+    pub(crate) batches: Vec<Digest>,
     pub(crate) next: Offset,
     /// When the log took the newest of it.
     pub(crate) newest: Nanos,
@@ -84,6 +91,7 @@ impl Gather {
     pub(crate) fn new(from: Offset) -> Gather {
         Gather {
             rows: Vec::new(),
+            batches: Vec::new(),
             bytes: 0,
             next: from,
             written: from,
@@ -137,6 +145,7 @@ impl Gather {
         let rows = std::mem::take(&mut self.rows);
         Ok(Some(Portion {
             rows,
+            batches: std::mem::take(&mut self.batches),
             next: self.next,
             newest: self.newest,
         }))
@@ -155,6 +164,9 @@ impl Gather {
             self.rows.append(&mut rows);
             self.next = self.next.max(Offset(end(&delivery)));
             self.newest = Nanos(delivery.leader_time);
+            let envelope = delivery.envelope.unwrap_or_default();
+            self.batches
+                .push(envelope.digest.as_ref().try_into().unwrap_or_default());
         }
         Ok(())
     }

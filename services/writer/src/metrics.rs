@@ -1,48 +1,88 @@
 //! What the writer counts.
 
-use opentelemetry::metrics::{Counter, Gauge};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram};
 use proto::Nanos;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    /// `updraft_writer_rows_total`: rows committed, dead letters included.
     rows: Counter<u64>,
-    /// `updraft_writer_dead_letters_total`: rows that could not be stored as what they are.
     dead_letters: Counter<u64>,
-    /// `updraft_writer_transactions_total`: transactions committed.
     transactions: Counter<u64>,
-    /// `updraft_writer_lost_records_total`: records that neither log nor historian has any more.
+    transaction: Histogram<f64>,
     lost: Counter<u64>,
-    /// `updraft_writer_cursor_offset`: offset of the next record to write.
+    errors: Counter<u64>,
     cursor: Gauge<u64>,
-    /// `updraft_writer_delay_seconds`: age, when it was committed, of the newest record written.
     delay: Gauge<f64>,
-    /// `updraft_writer_writing`: 1 while this node writes, 0 while another does or none can.
     writing: Gauge<u64>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Metrics {
         let meter = kit::telemetry::meter("updraft_writer");
-        Metrics {
-            rows: meter.u64_counter("updraft_writer_rows_total").build(),
-            dead_letters: meter
-                .u64_counter("updraft_writer_dead_letters_total")
+        let counter = |name, description| {
+            let counter = meter.u64_counter(name);
+            counter.with_description(description).build()
+        };
+        let metrics = Metrics {
+            rows: counter(
+                "updraft_writer_rows_total",
+                "Rows committed, dead letters included",
+            ),
+            dead_letters: counter(
+                "updraft_writer_dead_letters_total",
+                "Rows that the database refused, or that could not be read; kept with the reason",
+            ),
+            transactions: counter(
+                "updraft_writer_transactions_total",
+                "Transactions committed",
+            ),
+            transaction: meter
+                .f64_histogram("updraft_writer_transaction_seconds")
+                .with_unit("s")
+                .with_description("One transaction of the historian, from begin to commit")
                 .build(),
-            transactions: meter
-                .u64_counter("updraft_writer_transactions_total")
+            lost: counter(
+                "updraft_writer_lost_records_total",
+                "Records that neither log nor historian has any more",
+            ),
+            errors: counter(
+                "updraft_writer_errors_total",
+                "Times that writing stopped because of an error",
+            ),
+            cursor: meter
+                .u64_gauge("updraft_writer_cursor_offset")
+                .with_description("Offset of the next record to write, while this node writes")
                 .build(),
-            lost: meter
-                .u64_counter("updraft_writer_lost_records_total")
+            delay: meter
+                .f64_gauge("updraft_writer_delay_seconds")
+                .with_unit("s")
+                .with_description("Age, when it was committed, of the newest record written")
                 .build(),
-            cursor: meter.u64_gauge("updraft_writer_cursor_offset").build(),
-            delay: meter.f64_gauge("updraft_writer_delay_seconds").build(),
-            writing: meter.u64_gauge("updraft_writer_writing").build(),
+            writing: meter
+                .u64_gauge("updraft_writer_writing")
+                .with_description("1 while this node writes, 0 while another does or none can")
+                .build(),
+        };
+        metrics.begin();
+        metrics
+    }
+
+    /// What alarms when it grows must have been seen at 0 before.
+    fn begin(&self) {
+        self.writing(false);
+        self.dead_letters.add(0, &[]);
+        self.lost.add(0, &[]);
+        for of in ["log", "historian"] {
+            self.errors.add(0, &[KeyValue::new("of", of)]);
         }
     }
 
-    pub(crate) fn written(&self, written: &historian::Written, newest: Nanos) {
+    pub(crate) fn written(&self, written: &historian::Written, newest: Nanos, took: Duration) {
         self.transactions.add(1, &[]);
+        self.transaction.record(took.as_secs_f64(), &[]);
         self.rows.add(written.rows, &[]);
         self.dead_letters.add(written.dead_letters, &[]);
         self.cursor.record(written.claim.next_offset.0, &[]);
@@ -52,6 +92,11 @@ impl Metrics {
 
     pub(crate) fn lost(&self, records: u64) {
         self.lost.add(records, &[]);
+    }
+
+    /// `of` says what failed.
+    pub(crate) fn error(&self, of: &'static str) {
+        self.errors.add(1, &[KeyValue::new("of", of)]);
     }
 
     pub(crate) fn writing(&self, writing: bool) {

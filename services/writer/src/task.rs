@@ -10,6 +10,7 @@ use historian::{Claim, Historian};
 use kit::ready::Part;
 use proto::rpc::{CursorPosition, CursorState, TailResponse};
 use raft_log::client::{ClientError, LogClient, TailFrom};
+use raft_log::trace::Stage;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
@@ -98,6 +99,9 @@ impl WriteTask {
     /// Tells it, and for how long to wait.
     fn ended(&mut self, ended: &Ended) -> Duration {
         let next = ended.next();
+        if let Some(of) = ended.of() {
+            self.metrics.error(of);
+        }
         match next {
             Next::Soon => info!(reason = %ended, "not writing"),
             Next::WithBackoff => {
@@ -230,11 +234,20 @@ impl WriteTask {
     }
 
     async fn store(&mut self, stretch: &mut Stretch, portion: Portion) -> Result<(), Ended> {
-        let Portion { rows, next, newest } = portion;
+        let Portion {
+            rows,
+            batches,
+            next,
+            newest,
+        } = portion;
+        let began = Instant::now().into_std();
         let written = self.historian.write(&stretch.claim, rows, next).await?;
         self.limits.succeeded();
-        self.metrics.written(&written, newest);
+        self.metrics.written(&written, newest, began.elapsed());
         debug!(rows = written.rows, dead_letters = written.dead_letters, %next, "written");
+        for digest in batches {
+            Stage::began(&digest, began).end("write", []);
+        }
         stretch.claim = written.claim;
         Ok(())
     }

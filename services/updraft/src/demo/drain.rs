@@ -1,57 +1,60 @@
-//! After the machines have stopped: waits until everything has arrived everywhere.
+//! While nothing is measured: waits until everything has arrived everywhere.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
-use tokio::time::{Instant, sleep};
+use anyhow::{Context, bail};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::machines::Machines;
-use super::plant::{Asked, HUBS, Plant};
-use super::progress::{Progress, Statuses, lag, unwritten};
+use super::gauges::{Sample, Statuses, lag, unwritten};
+use super::ledger::Account;
+use crate::pyramid::Observer;
 
 /// Without any progress for this long, it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
-const EVERY: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for the acknowledgements of the machines, the layers above and the historians.
 pub(super) async fn drain(
-    plant: &mut Plant,
-    machines: &mut Machines,
-    hubs: &[Asked],
-    progress: &mut Progress,
+    accounts: &[Arc<Account>],
+    hubs: &[Observer],
+    samples: &mut watch::Receiver<Sample>,
 ) -> anyhow::Result<()> {
-    machines.stop();
     let mut patience = Patience {
         left: u64::MAX,
         until: Instant::now() + PATIENCE,
     };
     loop {
-        plant.pyramid.check_alive()?;
-        let statuses = progress.line("draining").await;
-        let waiting = waiting(machines, hubs, &statuses);
+        // In this order: what was acknowledged just now must be in what the hubs say.
+        let mut waiting = unacknowledged(accounts);
+        let now = Instant::now();
+        {
+            let later = samples.wait_for(|sample| sample.asked >= now).await;
+            let sample = later.context("nobody asks the hubs any more")?;
+            waiting.extend(not_arrived(hubs, &sample.statuses));
+        }
+        waiting.retain(|(_, left)| *left > 0);
         if waiting.is_empty() {
-            break;
+            return Ok(());
         }
         patience.check(&waiting)?;
-        sleep(EVERY).await;
     }
-    machines.ended().await;
-    Ok(())
 }
 
 /// What is waited for, and how much of it.
-fn waiting(machines: &Machines, hubs: &[Asked], statuses: &Statuses) -> Vec<(String, u64)> {
+fn unacknowledged(accounts: &[Arc<Account>]) -> Vec<(String, u64)> {
+    let waiting = accounts.iter().map(|account| {
+        let (machine, hub) = (&account.machine, &account.hub);
+        let at = format!("{machine} waits for acknowledgements from {hub}");
+        (at, account.standing().under_way())
+    });
+    waiting.collect()
+}
+
+fn not_arrived(hubs: &[Observer], statuses: &Statuses) -> Vec<(String, u64)> {
     let mut waiting = Vec::new();
-    for account in machines.accounts() {
-        let left = account.standing().under_way();
-        let at = format!(
-            "{} waits for acknowledgements from {}",
-            account.machine, account.hub
-        );
-        waiting.push((at, left));
-    }
     for (asked, status) in hubs.iter().zip(statuses) {
-        let hub = asked.hub;
+        let hub = asked.path();
         let behind = lag(hub, statuses);
         // What does not answer is not drained, however much it has.
         waiting.push((
@@ -66,8 +69,6 @@ fn waiting(machines: &Machines, hubs: &[Asked], statuses: &Statuses) -> Vec<(Str
             }
         }
     }
-    debug_assert_eq!(hubs.len(), HUBS.len());
-    waiting.retain(|(_, left)| *left > 0);
     waiting
 }
 

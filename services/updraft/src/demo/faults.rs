@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use console::lab::Action;
 use serde::Serialize;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::console::Console;
-use super::machines::Machines;
-use super::plant::{ENTERPRISE, FRIDGE_2, LINE_1, LINE_2, Plant, SITE};
-use crate::pyramid::Link;
+use super::lab::Orders;
+use super::ledger::Account;
+use super::plant::{ENTERPRISE, FRIDGE_2, LINE_1, LINE_2, SITE};
+use super::story::Story;
+use crate::pyramid::Observer;
 use wait::{acknowledges_again, caught_up, under_way};
 
 /// A layer that does not serve again within this time has failed.
@@ -69,47 +70,45 @@ impl Done {
 }
 
 /// Breaks a plant while its machines run.
-pub(super) struct Faults<'a> {
-    pub(super) plant: &'a mut Plant,
-    pub(super) machines: &'a Machines,
-    pub(super) console: Console,
+pub(super) struct Faults {
+    pub(super) orders: Orders,
+    pub(super) hubs: Vec<Observer>,
+    pub(super) accounts: Vec<Arc<Account>>,
+    pub(super) story: Story,
     /// When the machines started.
     pub(super) started: Instant,
-    /// What is broken now; empty when nothing is.
-    pub(super) current: &'a watch::Sender<String>,
 }
 
-impl Faults<'_> {
-    /// Ends when the run time is over and all faults were made and mended.
-    pub(super) async fn run(mut self, run_time: Duration) -> anyhow::Result<Vec<Done>> {
-        let mut done = Vec::new();
+impl Faults {
+    /// Ends when all faults were made and mended.
+    pub(super) async fn run(self, run_time: Duration, done: &mut Vec<Done>) -> anyhow::Result<()> {
         for (fault, begin) in BEGIN {
             sleep_until(self.started + part(run_time, begin)).await;
-            self.plant.pyramid.check_alive()?;
             let fault = match fault {
                 Fault::SiteLeader => self.kill_site_leader().await?,
                 Fault::EdgeNode => self.kill_edge_node().await?,
                 Fault::Enterprise => self.kill_enterprise(outage(run_time, DOWN)).await?,
                 Fault::EdgeLink => self.cut_edge(outage(run_time, CUT)).await?,
             };
-            self.current.send_replace(String::new());
+            self.story.felt(None);
             done.push(fault);
         }
-        sleep_until(self.started + run_time).await;
-        self.plant.pyramid.check_alive()?;
-        Ok(done)
+        Ok(())
     }
 
-    async fn kill_site_leader(&mut self) -> anyhow::Result<Done> {
-        let site = self.plant.pyramid.hub(SITE)?;
+    fn hub(&self, path: &str) -> anyhow::Result<&Observer> {
+        let hub = self.hubs.iter().find(|hub| hub.path() == path);
+        hub.with_context(|| format!("there is no hub {path}"))
+    }
+
+    async fn kill_site_leader(&self) -> anyhow::Result<Done> {
+        let site = self.hub(SITE)?;
         let leader = site.wait_leader(RECOVERY_LIMIT).await?;
         let committed = leader.status.next_offset;
-        let recovery = self.kill(SITE, leader.index, "the site's log leader")?;
-        self.plant
-            .pyramid
-            .hub(SITE)?
-            .wait_committed(committed + 1, RECOVERY_LIMIT)
+        let recovery = self
+            .kill(SITE, leader.index, "the site's log leader")
             .await?;
+        site.wait_committed(committed + 1, RECOVERY_LIMIT).await?;
         let done = self.recovered(recovery);
         self.bring_back(SITE, leader.index).await?;
         Ok(done)
@@ -117,51 +116,50 @@ impl Faults<'_> {
 
     /// The node that a machine is connected to, at a moment when messages are under way: some are
     /// committed, but their acknowledgement is not sent.
-    async fn kill_edge_node(&mut self) -> anyhow::Result<Done> {
+    async fn kill_edge_node(&self) -> anyhow::Result<Done> {
         let fridge = self
-            .machines
-            .account(FRIDGE_2)
+            .accounts
+            .iter()
+            .find(|account| account.machine == FRIDGE_2)
             .context("find the refrigerator")?;
-        let fridge = Arc::clone(fridge);
-        let under_way = under_way(&fridge).await;
+        let under_way = under_way(fridge).await;
         let node = fridge.broker.load(Ordering::Relaxed);
         let what = format!("serves {FRIDGE_2}, {under_way} of its messages are under way");
-        let recovery = self.kill(LINE_2, node, &what)?;
-        acknowledges_again(&fridge).await?;
+        let recovery = self.kill(LINE_2, node, &what).await?;
+        acknowledges_again(fridge).await?;
         let done = self.recovered(recovery);
         self.bring_back(LINE_2, node).await?;
         Ok(done)
     }
 
-    async fn kill_enterprise(&mut self, down: Duration) -> anyhow::Result<Done> {
-        let enterprise = self.plant.pyramid.hub(ENTERPRISE)?;
-        let committed = enterprise
-            .wait_leader(RECOVERY_LIMIT)
-            .await?
-            .status
-            .next_offset;
-        let recovery = self.kill(ENTERPRISE, 0, "the enterprise's only process")?;
+    async fn kill_enterprise(&self, down: Duration) -> anyhow::Result<Done> {
+        let enterprise = self.hub(ENTERPRISE)?;
+        let leader = enterprise.wait_leader(RECOVERY_LIMIT).await?;
+        let committed = leader.status.next_offset;
+        let what = "the enterprise's only process";
+        let recovery = self.kill(ENTERPRISE, 0, what).await?;
         sleep(down).await;
-        self.plant
-            .pyramid
-            .hub_mut(ENTERPRISE)?
-            .node_mut(0)?
-            .start()?;
-        let enterprise = self.plant.pyramid.hub(ENTERPRISE)?;
-        enterprise
-            .wait_committed(committed + 1, RECOVERY_LIMIT)
-            .await?;
-        Ok(self.recovered(recovery))
+        let starts = self.orders.give(start(ENTERPRISE, 0));
+        let commits = async {
+            enterprise
+                .wait_committed(committed + 1, RECOVERY_LIMIT)
+                .await?;
+            Ok(self.recovered(recovery))
+        };
+        let (_, done) = tokio::try_join!(starts, commits)?;
+        Ok(done)
     }
 
-    async fn cut_edge(&mut self, cut: Duration) -> anyhow::Result<Done> {
+    async fn cut_edge(&self, cut: Duration) -> anyhow::Result<Done> {
         let target = format!("{LINE_1} to {SITE}");
         let what = format!("{target} for {} ms", millis(cut));
+        let child = LINE_1.to_owned();
+        self.orders.give(Action::Cut { child }).await?;
         let recovery = self.begin("cut", target, &what);
-        self.plant.relay.set(Link::Refused);
         sleep(cut).await;
         let held = self.arrived_from_line_1().await.unwrap_or_default();
-        self.plant.relay.set(Link::Up);
+        let child = LINE_1.to_owned();
+        self.orders.give(Action::Heal { child }).await?;
         let deadline = Instant::now() + RECOVERY_LIMIT;
         while self
             .arrived_from_line_1()
@@ -178,7 +176,7 @@ impl Faults<'_> {
 
     /// Records of line 1 that the site has committed.
     async fn arrived_from_line_1(&self) -> Option<u64> {
-        let site = self.plant.pyramid.hub(SITE).ok()?;
+        let site = self.hub(SITE).ok()?;
         let origins = site.leader().await?.status.origins;
         let of_line_1 = origins.iter().filter(|state| {
             state
@@ -189,54 +187,67 @@ impl Faults<'_> {
         Some(of_line_1.map(|state| state.next_sequence).sum())
     }
 
-    fn kill(&mut self, hub: &str, node: usize, what: &str) -> anyhow::Result<Recovery> {
-        let process = self.plant.pyramid.hub_mut(hub)?.node_mut(node)?;
-        let name = process.name().to_owned();
-        process.kill()?;
+    async fn kill(&self, hub: &str, index: usize, what: &str) -> anyhow::Result<Recovery> {
+        let name = self.name(hub, index)?;
+        let hub = hub.to_owned();
+        let node = number(index);
+        self.orders.give(Action::Kill { hub, node }).await?;
         let what = format!("{name} ({what})");
         Ok(self.begin("kill", name, &what))
+    }
+
+    fn name(&self, hub: &str, index: usize) -> anyhow::Result<String> {
+        let node = self.hub(hub)?.nodes().get(index);
+        Ok(node.context("find the node")?.name().to_owned())
     }
 
     /// The layer acknowledges again.
     fn recovered(&self, recovery: Recovery) -> Done {
         let done = recovery.done();
         let (target, millis) = (&done.target, done.recovered_ms);
-        self.console.line(format!(
-            "         {target}: acknowledging again after {millis} ms"
-        ));
+        self.story
+            .more(format!("{target}: acknowledging again after {millis} ms"));
         done
     }
 
     fn begin(&self, kind: &'static str, target: String, what: &str) -> Recovery {
         let now = Instant::now();
-        let at = now.duration_since(self.started);
-        self.console
-            .line(format!("{:6.1}s  FAULT: {kind} {what}", at.as_secs_f64()));
-        self.current.send_replace(format!("fault: {kind} {target}"));
+        self.story.event(format!("FAULT: {kind} {what}"));
+        self.story.felt(Some(format!("{kind} {target}")));
         Recovery {
             kind,
             target,
-            at,
+            at: now.duration_since(self.started),
             began: now,
         }
     }
 
     /// Starts the node and waits until it has what the others have.
-    async fn bring_back(&mut self, hub: &str, node: usize) -> anyhow::Result<()> {
-        let hub = self.plant.pyramid.hub_mut(hub)?;
+    async fn bring_back(&self, path: &str, index: usize) -> anyhow::Result<()> {
+        let hub = self.hub(path)?;
         let to = hub.wait_leader(RECOVERY_LIMIT).await?.status.next_offset;
-        let process = hub.node_mut(node)?;
-        let name = process.name().to_owned();
+        let name = self.name(path, index)?;
         let started = Instant::now();
-        process.start()?;
-        process.wait_ready(RECOVERY_LIMIT).await?;
-        caught_up(hub, node, to).await?;
+        self.orders.give(start(path, index)).await?;
+        caught_up(hub, index, to).await?;
         let after = started.elapsed().as_millis();
-        self.console.line(format!(
-            "         {name}: back and level with the others {after} ms after its start"
+        self.story.more(format!(
+            "{name}: back and level with the others {after} ms after its start"
         ));
         Ok(())
     }
+}
+
+fn start(hub: &str, index: usize) -> Action {
+    Action::Start {
+        hub: hub.to_owned(),
+        node: number(index),
+    }
+}
+
+/// Nodes are counted from 1.
+fn number(index: usize) -> u64 {
+    index as u64 + 1
 }
 
 /// A fault that is felt.

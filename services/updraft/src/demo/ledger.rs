@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::{HubPath, Nanos};
+
+/// Messages of one account: about 700 MB, and what a refrigerator publishes in nine hours.
+const MOST: usize = 12_000_000;
 
 /// First half of a payload's BLAKE3: enough to know it again, and small enough to keep for hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,14 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    pub(super) fn of(accounts: &[Arc<Account>]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for account in accounts {
+            ledger.add(account);
+        }
+        ledger
+    }
+
     pub(super) fn add(&mut self, account: &Account) {
         let entries = account.entries();
         for (name, messages) in account.topics.iter().zip(&entries.messages) {
@@ -89,7 +100,7 @@ struct Entries {
     /// By topic.
     messages: Vec<Vec<Message>>,
     /// Where the n-th publish stands: topic, position in it.
-    order: Vec<(usize, usize)>,
+    order: Vec<(u32, u32)>,
     acknowledged: u64,
     /// One more than the highest publish that was acknowledged.
     acknowledged_to: u64,
@@ -141,7 +152,7 @@ impl Account {
         let mut entries = self.entries();
         let position = entries.messages[topic].len();
         entries.messages[topic].push(message);
-        entries.order.push((topic, position));
+        entries.order.push((narrow(topic), narrow(position)));
     }
 
     /// The n-th publish was acknowledged.
@@ -153,9 +164,14 @@ impl Account {
         let Some((topic, position)) = place else {
             return;
         };
-        entries.messages[topic][position].acknowledged = true;
+        entries.messages[topic as usize][position as usize].acknowledged = true;
         entries.acknowledged += 1;
         entries.acknowledged_to = entries.acknowledged_to.max(number + 1);
+    }
+
+    /// Whether it holds as much as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries().order.len() >= MOST
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -174,6 +190,11 @@ impl Account {
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Both stay below [`MOST`] and what a machine publishes in a tick.
+fn narrow(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::{HubPath, Nanos};
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use client::Client;
@@ -49,15 +50,37 @@ pub(super) struct Machines {
     accounts: Vec<Arc<Account>>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
+    gate: Gate,
+}
+
+/// Who holds it for reading measures; who holds it for writing keeps the machines from measuring,
+/// and counts how often that was done.
+type Gate = Arc<RwLock<u64>>;
+
+/// As long as it lives, nothing is measured.
+#[derive(Debug)]
+pub(super) struct Pause(#[allow(dead_code, reason = "held, not read")] OwnedRwLockWriteGuard<u64>);
+
+/// Pauses the machines; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Switch(Gate);
+
+impl Switch {
+    /// Waits until no machine is in the middle of a measurement.
+    pub(super) async fn pause(&self) -> Pause {
+        let mut pauses = Arc::clone(&self.0).write_owned().await;
+        *pauses += 1;
+        Pause(pauses)
+    }
 }
 
 impl Machines {
     pub(super) fn new() -> Machines {
-        let stop = CancellationToken::new();
         Machines {
             accounts: Vec::new(),
             tasks: JoinSet::new(),
-            stop,
+            stop: CancellationToken::new(),
+            gate: Gate::default(),
         }
     }
 
@@ -79,22 +102,27 @@ impl Machines {
         let account = Arc::new(Account::new(name, hub.clone(), topics));
         let client = Client::new(Arc::clone(&account), brokers);
         self.accounts.push(account);
-        self.tasks.spawn(run(client, source, self.stop.clone()));
+        let (gate, stop) = (Arc::clone(&self.gate), self.stop.clone());
+        self.tasks.spawn(run(client, source, gate, stop));
     }
 
     pub(super) fn accounts(&self) -> &[Arc<Account>] {
         &self.accounts
     }
 
-    pub(super) fn account(&self, machine: &str) -> Option<&Arc<Account>> {
-        self.accounts
-            .iter()
-            .find(|account| account.machine == machine)
+    pub(super) fn switch(&self) -> Switch {
+        Switch(Arc::clone(&self.gate))
     }
 
-    /// Nothing new is measured; what is under way is still acknowledged.
-    pub(super) fn stop(&self) {
+    /// Nothing new is measured from then on; what is under way is still acknowledged.
+    pub(super) async fn stop(&self) {
         self.stop.cancel();
+        self.switch().pause().await;
+    }
+
+    /// Whether one has stopped because its account is full.
+    pub(super) fn is_one_full(&self) -> bool {
+        self.accounts.iter().any(|account| account.is_full())
     }
 
     /// Waits until each machine has an acknowledgement for all it has published.
@@ -103,34 +131,52 @@ impl Machines {
     }
 }
 
-async fn run(client: Client, source: impl Source, stop: CancellationToken) {
+async fn run(client: Client, source: impl Source, gate: Gate, stop: CancellationToken) {
     let (publisher, connection) = client.split();
     let publishing = async move {
-        measure(&publisher, source, &stop).await;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = measure(&publisher, source, &gate) => {}
+        }
         publisher.finish().await;
     };
     tokio::join!(publishing, connection.run());
 }
 
-/// A machine that was held up goes on where it was: no measurement is left out.
-async fn measure(publisher: &client::Publisher, mut source: impl Source, stop: &CancellationToken) {
+/// A machine that was held up goes on where it was: no measurement is left out. After a pause it
+/// goes on with the present: what passed meanwhile was not measured.
+async fn measure(publisher: &client::Publisher, mut source: impl Source, gate: &Gate) {
     let now = Nanos::now();
     // Payloads carry milliseconds.
     let start = Nanos(now.0 - now.0 % 1_000_000);
-    let mut ticks = interval(TICK);
+    let began = Instant::now();
+    let mut ticks = interval_at(began, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    for number in 0.. {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return,
+    let mut pauses = *gate.read().await;
+    let mut number: u32 = 0;
+    loop {
+        ticks.tick().await;
+        let open = gate.read().await;
+        if *open != pauses {
+            pauses = *open;
+            number = number.max(ticks_within(began.elapsed()) + 1);
+            ticks.reset_at(began + TICK * number);
+            continue;
         }
-        for sample in source.tick(number, start) {
-            tokio::select! {
-                () = publisher.publish(sample) => {}
-                () = stop.cancelled() => return,
-            }
+        if publisher.is_full() {
+            drop(open);
+            return std::future::pending().await;
         }
+        for sample in source.tick(number.into(), start) {
+            publisher.publish(sample).await;
+        }
+        number += 1;
     }
+}
+
+fn ticks_within(elapsed: Duration) -> u32 {
+    u32::try_from(elapsed.as_nanos() / TICK.as_nanos()).unwrap_or(u32::MAX - 1)
 }
 
 /// The time of the n-th tick.

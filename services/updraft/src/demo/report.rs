@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value as Json, json};
 
 use super::faults::Done;
+use super::oracle::Tally;
 use super::verdict::{Place, Verdict};
 
 pub(super) fn json(verdict: &Verdict, faults: &[Done]) -> Json {
@@ -66,6 +67,33 @@ pub(super) fn text(verdict: &Verdict, faults: &[Done]) -> String {
         "NOT OK: see above".into()
     });
     lines.join("\n")
+}
+
+/// The verdict in one line.
+pub(super) fn summary(verdict: &Verdict) -> String {
+    if verdict.is_clean() {
+        let acknowledged = verdict.acknowledged;
+        return format!(
+            "OK: {acknowledged} acknowledgements, nothing missing, doubled, reordered or altered \
+             in any log or historian"
+        );
+    }
+    let places = verdict.places().filter(|place| !place.tally.is_clean());
+    let places = places.map(|place| {
+        let Tally {
+            missing,
+            duplicate,
+            reordered,
+            altered,
+            ..
+        } = place.tally;
+        format!(
+            "{}: {missing} missing, {duplicate} duplicate, {reordered} reordered, {altered} altered",
+            place.name
+        )
+    });
+    let all: Vec<String> = places.chain(verdict.further.iter().cloned()).collect();
+    format!("NOT OK: {}", all.join("; "))
 }
 
 fn table(verdict: &Verdict) -> Table {

@@ -1,20 +1,28 @@
 //! The final audit: what the machines know, against what every layer and historian holds.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context;
 use proto::payload::{self, Content};
-use proto::rpc::Delivery;
+use proto::rpc::{Delivery, StatusResponse};
 use proto::{Batch, HubPath, Lane, Nanos, Origin, Record, Value};
+use tokio::time::{Instant, sleep};
 
-use super::ledger::Ledger;
+use super::ledger::{Account, Ledger};
 use super::oracle::{Found, Oracle, Tally};
-use super::plant::{ENTERPRISE, HUBS, Plant, SITE};
+use super::plant::{ENTERPRISE, SITE};
 use super::stored;
 use crate::audit::compare::compare;
 use crate::audit::layer::Layer;
 use crate::audit::walk::Walk;
-use crate::pyramid::Hub;
+use crate::pyramid::{NodeObserver, Observer};
+
+/// For a leader, and for a node to reach it.
+const ASK_LIMIT: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(50);
 
 /// What was found in one place.
 #[derive(Clone, Debug)]
@@ -55,17 +63,21 @@ impl Verdict {
     }
 }
 
-pub(super) async fn judge(plant: &Plant, ledger: &Arc<Ledger>) -> anyhow::Result<Verdict> {
+/// `hubs` from the bottom to the top; of their nodes, those in `absent` are not asked.
+pub(super) async fn judge(
+    hubs: &[Observer],
+    ledger: &Arc<Ledger>,
+    absent: &[String],
+) -> anyhow::Result<Verdict> {
     let mut layers = Vec::new();
     let mut chains = Vec::new();
     let mut further = Vec::new();
     let mut vibration = Vibration::default();
-    for path in HUBS {
-        let hub = plant.pyramid.hub(path)?;
-        further.extend(differing_nodes(hub).await);
+    for hub in hubs {
+        further.extend(differing_nodes(hub, absent).await);
         let read = read_log(hub, ledger)
             .await
-            .with_context(|| format!("audit the log of {path}"))?;
+            .with_context(|| format!("audit the log of {}", hub.path()))?;
         layers.push(read.place);
         chains.push(read.layer);
         // The last one is the enterprise.
@@ -84,8 +96,8 @@ pub(super) async fn judge(plant: &Plant, ledger: &Arc<Ledger>) -> anyhow::Result
     Ok(Verdict {
         acknowledged: ledger.acknowledged(),
         layers,
-        site_historian: read_historian(plant, SITE, ledger).await?,
-        historian: read_historian(plant, ENTERPRISE, ledger).await?,
+        site_historian: read_historian(hubs, SITE, ledger).await?,
+        historian: read_historian(hubs, ENTERPRISE, ledger).await?,
         vibration,
         further,
     })
@@ -97,7 +109,7 @@ struct ReadLog {
     vibration: Vibration,
 }
 
-async fn read_log(hub: &Hub, ledger: &Ledger) -> anyhow::Result<ReadLog> {
+async fn read_log(hub: &Observer, ledger: &Ledger) -> anyhow::Result<ReadLog> {
     let path: HubPath = hub.path().parse()?;
     let mut oracle = Oracle::new(ledger, &path);
     let mut layer = Layer::new(path);
@@ -161,10 +173,15 @@ fn says(record: &Record) -> (Nanos, u64) {
     }
 }
 
-async fn read_historian(plant: &Plant, path: &str, ledger: &Arc<Ledger>) -> anyhow::Result<Place> {
-    let hub = plant.pyramid.hub(path)?;
-    let file = hub
-        .historian()
+async fn read_historian(
+    hubs: &[Observer],
+    path: &str,
+    ledger: &Arc<Ledger>,
+) -> anyhow::Result<Place> {
+    let file = hubs
+        .iter()
+        .find(|hub| hub.path() == path)
+        .and_then(|hub| hub.historian().map(Path::to_owned))
         .with_context(|| format!("find the historian of {path}"))?;
     let (hub, ledger): (HubPath, _) = (path.parse()?, Arc::clone(ledger));
     let reading = tokio::task::spawn_blocking(move || {
@@ -183,13 +200,14 @@ async fn read_historian(plant: &Plant, path: &str, ledger: &Arc<Ledger>) -> anyh
 }
 
 /// Every node of a hub must say the same of every origin, the ones that were killed too.
-async fn differing_nodes(hub: &Hub) -> Vec<String> {
+async fn differing_nodes(hub: &Observer, absent: &[String]) -> Vec<String> {
     let mut differing = Vec::new();
-    let Ok(leader) = hub.wait_leader(super::ASK_LIMIT).await else {
+    let Ok(leader) = hub.wait_leader(ASK_LIMIT).await else {
         return vec![format!("{} has no leader", hub.path())];
     };
-    for node in hub.nodes() {
-        let reached = super::reached(node, leader.status.next_offset).await;
+    let present = |node: &&NodeObserver| !absent.iter().any(|name| name == node.name());
+    for node in hub.nodes().iter().filter(present) {
+        let reached = reached(node, leader.status.next_offset).await;
         match reached {
             Some(status) if origins(&status.origins) == origins(&leader.status.origins) => {}
             Some(_) => differing.push(format!(
@@ -200,6 +218,18 @@ async fn differing_nodes(hub: &Hub) -> Vec<String> {
         }
     }
     differing
+}
+
+/// What a node says once it has applied all below an offset; `None` when it does not get there.
+async fn reached(node: &NodeObserver, offset: u64) -> Option<StatusResponse> {
+    let deadline = Instant::now() + ASK_LIMIT;
+    while Instant::now() < deadline {
+        match node.status().await {
+            Some(status) if status.next_offset >= offset => return Some(status),
+            _ => sleep(POLL).await,
+        }
+    }
+    None
 }
 
 /// Sorted: nodes may have learned of them in another order.
@@ -216,4 +246,14 @@ fn origins(states: &[proto::rpc::OriginState]) -> Vec<(Option<Origin>, u64, Vec<
         .collect();
     states.sort();
     states
+}
+
+/// Brokers that had forgotten a machine's session, in words.
+pub(super) fn lost_sessions(accounts: &[Arc<Account>]) -> Vec<String> {
+    let lost = accounts.iter().filter_map(|account| {
+        let times = account.sessions_lost.load(Ordering::Relaxed);
+        let (machine, hub) = (&account.machine, &account.hub);
+        (times > 0).then(|| format!("{hub} forgot the session of {machine} {times} time(s)"))
+    });
+    lost.collect()
 }

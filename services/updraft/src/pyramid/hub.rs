@@ -5,31 +5,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use proto::rpc::StatusResponse;
+use anyhow::Context;
 use raft_log::client::{ClientConfig, LogClient};
-use tokio::time::{Instant, sleep};
 
 use super::node::NodeProcess;
+use super::observer::{Leader, Observer};
 use super::ports::free_ports;
 use super::spec::{Addresses, HubSpec, historian_path};
-
-const POLL: Duration = Duration::from_millis(20);
 
 /// A hub of one, three or five processes.
 #[derive(Debug)]
 pub struct Hub {
     spec: HubSpec,
     nodes: Vec<NodeProcess>,
-    client: LogClient,
-}
-
-/// A node that says it leads, and what else it says.
-#[derive(Clone, Debug)]
-pub struct Leader {
-    /// Into [`Hub::nodes`].
-    pub index: usize,
-    pub status: StatusResponse,
+    observer: Observer,
 }
 
 impl Hub {
@@ -71,10 +60,17 @@ impl Hub {
             group: 0,
             tls: None,
         })?;
+        let historian = spec.historian.then(|| nodes.first()).flatten();
+        let observer = Observer {
+            path: spec.path.clone(),
+            client,
+            nodes: nodes.iter().map(|node| node.observer().clone()).collect(),
+            historian: historian.map(|node| historian_path(node.directory())),
+        };
         Ok(Hub {
             spec,
             nodes,
-            client,
+            observer,
         })
     }
 
@@ -103,7 +99,12 @@ impl Hub {
 
     /// Asks whichever node answers.
     pub fn client(&self) -> &LogClient {
-        &self.client
+        self.observer.client()
+    }
+
+    /// For whoever wants to ask this hub and must not own its processes.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     pub fn brokers(&self) -> Vec<SocketAddr> {
@@ -116,10 +117,7 @@ impl Hub {
 
     /// The SQLite file that node 1 writes, when the hub has a historian.
     pub fn historian(&self) -> Option<PathBuf> {
-        self.nodes
-            .first()
-            .filter(|_| self.spec.historian)
-            .map(|n| historian_path(n.directory()))
+        self.observer.historian().map(Path::to_owned)
     }
 
     pub fn start(&mut self) -> anyhow::Result<()> {
@@ -138,39 +136,16 @@ impl Hub {
         self.nodes.iter_mut().try_for_each(NodeProcess::check_alive)
     }
 
-    /// The node that leads now. Of two that say so, the one of the higher term does.
     pub async fn leader(&self) -> Option<Leader> {
-        let statuses = self.nodes.iter().map(NodeProcess::status);
-        let statuses = futures::future::join_all(statuses).await;
-        let leading = statuses
-            .into_iter()
-            .enumerate()
-            .filter_map(|(index, status)| {
-                let status = status.filter(|status| status.role == "leader")?;
-                Some(Leader { index, status })
-            });
-        leading.max_by_key(|leader| leader.status.term)
+        self.observer.leader().await
     }
 
     pub async fn wait_leader(&self, limit: Duration) -> anyhow::Result<Leader> {
-        self.wait_committed(0, limit).await
+        self.observer.wait_leader(limit).await
     }
 
     /// Waits until a node leads that has committed records beyond `offset`.
     pub async fn wait_committed(&self, offset: u64, limit: Duration) -> anyhow::Result<Leader> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let leader = self.leader().await;
-            if let Some(leader) = leader.filter(|leader| leader.status.next_offset >= offset) {
-                return Ok(leader);
-            }
-            if Instant::now() > deadline {
-                bail!(
-                    "hub {} commits nothing: no progress within {limit:?}",
-                    self.path()
-                );
-            }
-            sleep(POLL).await;
-        }
+        self.observer.wait_committed(offset, limit).await
     }
 }

@@ -9,13 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use proto::rpc::StatusResponse;
 use raft_log::client::{ClientConfig, LogClient};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::observer::NodeObserver;
 use super::spec::Addresses;
 
-/// A node that does not answer within this time is not there.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 /// A process that ends while it starts may have found its port taken for a moment.
 const START_ATTEMPTS: u32 = 3;
@@ -24,13 +22,14 @@ const START_PAUSE: Duration = Duration::from_millis(300);
 /// A process of one node. Killed when it is dropped.
 #[derive(Debug)]
 pub struct NodeProcess {
-    name: String,
     executable: PathBuf,
     directory: PathBuf,
     addresses: Addresses,
-    client: LogClient,
+    observer: NodeObserver,
     child: Option<Child>,
     starts: u32,
+    /// When a process that ended while it started gets its next try.
+    again_at: Option<Instant>,
 }
 
 impl NodeProcess {
@@ -47,19 +46,27 @@ impl NodeProcess {
             tls: None,
         })?;
         Ok(NodeProcess {
-            name,
             executable,
             directory,
             addresses,
-            client,
+            observer: NodeObserver {
+                name,
+                client,
+                mqtt: addresses.mqtt,
+            },
             child: None,
             starts: 0,
+            again_at: None,
         })
     }
 
     /// For people: "acme.cologne node 2".
     pub fn name(&self) -> &str {
-        &self.name
+        self.observer.name()
+    }
+
+    pub fn observer(&self) -> &NodeObserver {
+        &self.observer
     }
 
     pub fn log(&self) -> SocketAddr {
@@ -89,16 +96,21 @@ impl NodeProcess {
 
     /// Asks this node alone.
     pub fn client(&self) -> &LogClient {
-        &self.client
+        self.observer.client()
     }
 
     pub fn process_id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
+    /// It was started, and neither killed nor stopped since.
+    pub fn is_up(&self) -> bool {
+        self.child.is_some() || self.again_at.is_some()
+    }
+
     pub fn start(&mut self) -> anyhow::Result<()> {
-        if self.child.is_some() {
-            bail!("{} runs already", self.name);
+        if self.is_up() {
+            bail!("{} runs already", self.name());
         }
         self.starts = 0;
         self.spawn()
@@ -126,18 +138,20 @@ impl NodeProcess {
         let child = child.with_context(|| format!("start {}", self.executable.display()))?;
         self.child = Some(child);
         self.starts += 1;
+        self.again_at = None;
         Ok(())
     }
 
     /// SIGKILL: nothing is flushed, closed or said.
     pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.again_at = None;
         if let Some(mut child) = self.child.take() {
             child
                 .kill()
-                .with_context(|| format!("kill {}", self.name))?;
+                .with_context(|| format!("kill {}", self.name()))?;
             child
                 .wait()
-                .with_context(|| format!("wait for the end of {}", self.name))?;
+                .with_context(|| format!("wait for the end of {}", self.name()))?;
         }
         Ok(())
     }
@@ -162,23 +176,18 @@ impl NodeProcess {
 
     /// What the node says of its log; `None` when it does not answer.
     pub async fn status(&self) -> Option<StatusResponse> {
-        timeout(ASK_TIMEOUT, self.client.status()).await.ok()?.ok()
+        self.observer.status().await
     }
 
     /// Waits until the node knows its hub and a leader, and its MQTT port accepts.
     pub async fn wait_ready(&mut self, limit: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
-        while !self.is_ready().await {
-            if self.ended()?.is_some() && self.starts < START_ATTEMPTS {
-                self.child = None;
-                sleep(START_PAUSE).await;
-                self.spawn()?;
-            }
-            self.check_alive()?;
+        while !self.observer.is_ready().await {
+            self.tend()?;
             if Instant::now() > deadline {
                 bail!(
                     "{} is not ready after {limit:?}; {}",
-                    self.name,
+                    self.name(),
                     self.last_words()
                 );
             }
@@ -187,10 +196,28 @@ impl NodeProcess {
         Ok(())
     }
 
-    async fn is_ready(&self) -> bool {
-        let accepts = async || TcpStream::connect(self.mqtt()).await.is_ok();
-        let formed = |status: StatusResponse| !status.hub.is_empty() && status.leader_id.is_some();
-        self.status().await.is_some_and(formed) && accepts().await
+    /// Looks after a process that starts, from time to time: one that ended is started again, and
+    /// it is an error when it has had all of its tries.
+    pub fn tend(&mut self) -> anyhow::Result<()> {
+        if self.starts >= START_ATTEMPTS {
+            return self.check_alive();
+        }
+        if self.reap()?.is_some() {
+            self.again_at = Some(Instant::now() + START_PAUSE);
+        }
+        if self.again_at.is_some_and(|at| at <= Instant::now()) {
+            self.spawn()?;
+        }
+        Ok(())
+    }
+
+    /// How a process ended that nobody killed or stopped; it can be started again then.
+    pub fn reap(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let ended = self.ended()?;
+        if ended.is_some() {
+            self.child = None;
+        }
+        Ok(ended)
     }
 
     fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
@@ -199,19 +226,20 @@ impl NodeProcess {
         };
         child
             .try_wait()
-            .with_context(|| format!("look after {}", self.name))
+            .with_context(|| format!("look after {}", self.observer.name()))
     }
 
     /// An error when it has ended and was neither killed nor stopped.
     pub fn check_alive(&mut self) -> anyhow::Result<()> {
         if let Some(status) = self.ended()? {
-            let (name, last_words) = (&self.name, self.last_words());
+            let (name, last_words) = (self.name(), self.last_words());
             bail!("{name} ended, though nobody had asked it to ({status}); {last_words}");
         }
         Ok(())
     }
 
-    fn last_words(&self) -> String {
+    /// What it printed last, for people.
+    pub fn last_words(&self) -> String {
         let text = fs::read_to_string(self.log_file()).unwrap_or_default();
         let last = text
             .lines()

@@ -88,9 +88,9 @@ pub(super) fn historian_path(directory: &Path) -> std::path::PathBuf {
     directory.join("historian.sqlite")
 }
 
-/// As a YAML string; `$` would name a variable.
-fn quoted(text: &(impl std::fmt::Display + ?Sized)) -> String {
-    serde_json::Value::from(text.to_string().replace('$', "$$")).to_string()
+/// As a YAML string; `${` would begin a variable.
+pub(crate) fn quoted(text: &(impl std::fmt::Display + ?Sized)) -> String {
+    serde_json::Value::from(text.to_string().replace("${", "$${")).to_string()
 }
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
         spec.parent = vec!["http://127.0.0.1:1".into(), "http://127.0.0.1:2".into()];
         spec.historian = true;
         let all = [addresses(100), addresses(200), addresses(300)];
-        let directory = Path::new("/tmp/a b${c}");
+        let directory = Path::new("/tmp/a b${c}$d");
         for (index, own) in all.iter().enumerate() {
             let text = spec.yaml(index, &all, directory);
             let config = kit::config::from_str("hub.yaml", &text).unwrap();

@@ -123,6 +123,7 @@ fn who_can_not_be_reached_is_named() {
     for arguments in [
         &["pub", "--broker", "127.0.0.1:1", "a", "b"][..],
         &["status", "--log", "127.0.0.1:1"],
+        &["ready", "--at", "127.0.0.1:1"],
     ] {
         let output = run(arguments);
         let error = String::from_utf8(output.stderr).unwrap();

@@ -1,6 +1,8 @@
 //! `updraft demo`: the whole pyramid, its faults and the audit; and that Ctrl-C leaves nothing.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[cfg(target_os = "linux")]
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -35,15 +37,17 @@ fn number(json: &Json, pointer: &str) -> u64 {
 
 /// Processes whose command line names the directory: the demo's nodes.
 #[cfg(target_os = "linux")]
-fn nodes_of(directory: &Path) -> Vec<String> {
+fn nodes_of(directory: &Path) -> Vec<(rustix::process::Pid, String)> {
     let name = directory.display().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let command_lines = processes.filter_map(|process| {
+    let nodes = processes.filter_map(|process| {
         let line = std::fs::read(process.path().join("cmdline")).ok()?;
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        (line.contains(&name) && line.contains(" run ")).then_some(line)
+        let id = process.file_name().to_str()?.parse().ok()?;
+        let id = rustix::process::Pid::from_raw(id)?;
+        (line.contains(&name) && line.contains(" run ")).then_some((id, line))
     });
-    command_lines.collect()
+    nodes.collect()
 }
 
 #[cfg(target_os = "linux")]
@@ -122,7 +126,7 @@ fn nothing_is_lost_while_processes_are_killed_and_a_link_is_cut() {
     );
 
     #[cfg(target_os = "linux")]
-    assert_eq!(nodes_of(directory.path()), Vec::<String>::new());
+    assert_eq!(nodes_of(directory.path()), []);
 }
 
 #[cfg(target_os = "linux")]
@@ -149,7 +153,7 @@ fn an_interrupt_leaves_no_process_behind() {
         "{}",
         String::from_utf8_lossy(&output.stdout)
     );
-    assert_eq!(nodes_of(directory.path()), Vec::<String>::new());
+    assert_eq!(nodes_of(directory.path()), []);
     assert_eq!(
         directory.path().read_dir().unwrap().count(),
         0,
@@ -171,6 +175,111 @@ fn a_killed_demo_leaves_no_process_behind() {
     wait_until("all nodes have ended", || {
         nodes_of(directory.path()).is_empty()
     });
+}
+
+/// A demo that is kept, with its output so far and what follows.
+#[cfg(target_os = "linux")]
+struct Kept {
+    child: Child,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+    told: String,
+}
+
+#[cfg(target_os = "linux")]
+impl Kept {
+    fn start(directory: &Path) -> Kept {
+        let mut child = Command::new(UPDRAFT)
+            .args(["demo", "--keep", "--no-faults"])
+            .env("TMPDIR", directory)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        Kept {
+            child,
+            lines,
+            told: String::new(),
+        }
+    }
+
+    /// The next line that holds this.
+    fn line(&mut self, text: &str) -> String {
+        for line in self.lines.by_ref() {
+            let line = line.unwrap();
+            self.told += &format!("{line}\n");
+            if line.contains(text) {
+                return line;
+            }
+        }
+        panic!("no {text:?} in\n{}", self.told);
+    }
+
+    fn ended(&mut self) -> (Option<i32>, &str) {
+        let rest = self.lines.by_ref().map(|line| line.unwrap() + "\n");
+        self.told.extend(rest);
+        (self.child.wait().unwrap().code(), &self.told)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // When a test fails; the nodes end with it.
+        let _ = self.child.kill();
+    }
+}
+
+/// The first line that a web server answers with.
+#[cfg(target_os = "linux")]
+fn get(address: &str) -> String {
+    let mut connection = std::net::TcpStream::connect(address).unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nAccept: text/html\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = std::io::BufReader::new(connection).lines();
+    answer.next().unwrap().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kept_demo_shows_a_killed_process_and_mends_it_before_the_last_audit() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = Kept::start(directory.path());
+    let console = demo.line("console: http://");
+    let answer = get(console.split_once("//").unwrap().1);
+    assert!(
+        ["HTTP/1.1 200", "HTTP/1.1 303"]
+            .iter()
+            .any(|ok| answer.starts_with(ok)),
+        "{answer}"
+    );
+    demo.line("look around");
+    let (node, _) = nodes_of(directory.path())
+        .into_iter()
+        .find(|(_, line)| line.contains("/acme.cologne/node-2/"))
+        .unwrap();
+    rustix::process::kill_process(node, rustix::process::Signal::KILL).unwrap();
+    demo.line("acme.cologne node 2 ended, though nobody here had asked it to");
+    signal(&demo.child, rustix::process::Signal::INT);
+    demo.line("starting what is killed and healing what is cut");
+    let (code, told) = demo.ended();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("OK: nothing is missing"), "{told}");
+    assert_eq!(nodes_of(directory.path()), []);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_second_interrupt_does_not_wait_for_the_last_audit() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = Kept::start(directory.path());
+    demo.line("look around");
+    signal(&demo.child, rustix::process::Signal::INT);
+    demo.line("draining");
+    signal(&demo.child, rustix::process::Signal::INT);
+    let (code, told) = demo.ended();
+    assert_eq!(code, Some(130), "{told}");
+    assert!(told.contains("interrupted"), "{told}");
+    assert_eq!(nodes_of(directory.path()), []);
 }
 
 #[test]

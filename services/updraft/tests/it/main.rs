@@ -3,6 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod tidy;
+mod metrics;
 mod cli;
+mod init;
+mod schema;
+mod compose;
 mod demo;
+mod lab;
+mod view;
 mod audit;
+mod guides;

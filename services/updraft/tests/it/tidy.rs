@@ -153,7 +153,8 @@ fn nothing_is_left_open_or_too_large() {
         let full = root().join(&path);
         let bytes = std::fs::metadata(&full).unwrap().len();
         assert!(bytes <= MAX_FILE_BYTES, "{path} has {bytes} bytes");
-        if path.ends_with("tidy.rs") {
+        // What others wrote stays as they wrote it.
+        if path.ends_with("tidy.rs") || path.contains("/vendor/") {
             continue;
         }
         let text = String::from_utf8_lossy(&std::fs::read(&full).unwrap()).into_owned();

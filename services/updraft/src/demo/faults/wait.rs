@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{POLL, RECOVERY_LIMIT};
 use crate::demo::ledger::Account;
-use crate::pyramid::{Hub, NodeProcess};
+use crate::pyramid::Observer;
 
 /// To find messages under way.
 const ATTEMPTS: u32 = 10;
@@ -54,8 +54,8 @@ pub(super) async fn acknowledges_again(account: &Account) -> anyhow::Result<()> 
     Ok(())
 }
 
-pub(super) async fn caught_up(hub: &Hub, node: usize, to: u64) -> anyhow::Result<()> {
-    let process: &NodeProcess = hub.nodes().get(node).context("find the node")?;
+pub(super) async fn caught_up(hub: &Observer, node: usize, to: u64) -> anyhow::Result<()> {
+    let process = hub.nodes().get(node).context("find the node")?;
     let deadline = Instant::now() + RECOVERY_LIMIT;
     while process
         .status()

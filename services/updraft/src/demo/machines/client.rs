@@ -120,6 +120,10 @@ impl Publisher {
         }
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.account.is_full()
+    }
+
     /// Waits until all is acknowledged, and ends the connection.
     pub(super) async fn finish(self) {
         let _all = self.window.acquire_many(WINDOW.into()).await;
