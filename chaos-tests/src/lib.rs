@@ -12,6 +12,9 @@ pub mod nemesis;
 pub mod process;
 pub mod service;
 pub mod postgres;
+pub mod otlp;
+pub mod prometheus;
+pub mod browser;
 
 pub mod stored;
 pub mod check;

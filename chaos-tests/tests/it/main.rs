@@ -4,9 +4,13 @@
 
 mod rig;
 
+mod init;
 mod nab;
 mod quorum;
 mod guards;
 #[cfg(feature = "sabotage")]
 mod controls;
 mod bad_input;
+mod browser;
+mod k3s;
+mod telemetry;
