@@ -36,6 +36,8 @@ use verify::Verifier;
 
 /// So that a walk costs the log's disks less than its clients notice.
 const WALK_BYTES_PER_SECOND: f64 = 16.0 * 1024.0 * 1024.0;
+/// How long reading may take for what comes next.
+const PATIENCE: Duration = Duration::from_secs(30);
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// How the walk calls what was verified live.
 const LIVE: &str = "live";
@@ -140,6 +142,8 @@ pub(crate) async fn run(app: App, Orders(mut orders): Orders) {
         walk: None,
         told: false,
         ticks: ticks(),
+        reading: Reading::new(Instant::now()),
+        walking: Reading::new(Instant::now()),
         app,
     };
     loop {
@@ -188,6 +192,28 @@ struct AuditTask {
     /// That there is a difference.
     told: bool,
     ticks: Interval,
+    reading: Reading,
+    walking: Reading,
+}
+
+/// Whether reading gets on: a log that can't be read somewhere answers with nothing, for ever.
+struct Reading {
+    at: u64,
+    since: Instant,
+}
+
+impl Reading {
+    fn new(now: Instant) -> Reading {
+        Reading { at: 0, since: now }
+    }
+
+    /// Where nothing has come from for [`PATIENCE`], though the log goes on to `end`.
+    fn stuck(&mut self, at: u64, end: u64, now: Instant) -> Option<u64> {
+        if at != self.at || at >= end {
+            *self = Reading { at, since: now };
+        }
+        (now - self.since > PATIENCE).then_some(at)
+    }
 }
 
 /// Reading the log from its beginning to where it ended when this began.
@@ -247,7 +273,14 @@ impl AuditTask {
             error!("the audit has found a difference: see the console's page /audit");
         }
         self.told = differs;
-        let page = view::audit(&self.live, walk, reports);
+        let now = Instant::now();
+        let end = reports.first().map_or(0, |own| own.next_offset);
+        let live = self.live.next_offset.unwrap_or(end);
+        let stuck = self.reading.stuck(live, end, now);
+        let walked = walk.filter(|walk| walk.done.is_none());
+        let (at, until) = walked.map_or((0, 0), |walk| (walk.at, walk.until));
+        let stuck = stuck.or(self.walking.stuck(at, until, now));
+        let page = view::audit(&self.live, walk, stuck, reports);
         self.app.audit.feed.publish(&page.into_string());
     }
 }
@@ -290,4 +323,27 @@ impl Walk {
 #[allow(clippy::cast_precision_loss, reason = "a pace, not a count")]
 fn due(bytes: u64) -> Duration {
     Duration::from_secs_f64(bytes as f64 / WALK_BYTES_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_is_stuck_when_there_is_more_and_nothing_comes() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut reading = Reading::new(start);
+        for (offset, end, seconds, stuck) in [
+            (5, 9, 0, None),
+            (5, 9, 30, None),
+            (5, 9, 31, Some(5)),
+            (6, 9, 32, None),
+            (9, 9, 99, None),
+            (9, 12, 100, None),
+            (9, 12, 140, Some(9)),
+        ] {
+            assert_eq!(reading.stuck(offset, end, at(seconds)), stuck, "{seconds}");
+        }
+    }
 }

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use prost::Message;
 use proto::report::MAX_REPORTS;
+use proto::rpc::MAX_MESSAGE_BYTES;
 use proto::rpc::{HubReport, Refusal, RefusalKind, ReportRequest, ReportResponse};
 use proto::{HubPath, Nanos};
 use raft_log::refusal::refusal;
 
-/// Hubs below that are remembered. With [`proto::report::MAX_BYTES`] each this bounds the memory.
+/// Hubs below that are remembered.
 const MAX_HUBS: usize = 1024;
+/// What all reports may take together: they go out in one answer.
+const MAX_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 /// How long a report is shown after it was heard.
 const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 /// A report that is older may make room for that of a hub which was not known.
@@ -22,6 +25,8 @@ const STALE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     hubs: BTreeMap<HubPath, HubReport>,
+    /// Of all of them, encoded.
+    bytes: usize,
 }
 
 /// The hub that connects, which must lie below this one.
@@ -79,7 +84,12 @@ impl Reports {
     }
 
     fn expire(&mut self, now: Nanos) {
-        self.hubs.retain(|_, report| age(report, now) <= KEEP);
+        let bytes = &mut self.bytes;
+        self.hubs.retain(|_, report| {
+            let keep = age(report, now) <= KEEP;
+            *bytes -= if keep { 0 } else { report.encoded_len() };
+            keep
+        });
     }
 
     fn take(
@@ -100,13 +110,20 @@ impl Reports {
         if age(&report, now) > KEEP {
             return Ok(());
         }
-        if let Some(known) = self.hubs.get_mut(&hub) {
-            if is_news(known, &report, now) {
-                *known = report;
-            }
+        let known = self.hubs.get(&hub);
+        if known.is_some_and(|known| !is_news(known, &report, now)) {
             return Ok(());
         }
-        self.make_room(now)?;
+        let before = known.map_or(0, HubReport::encoded_len);
+        if known.is_none() {
+            self.make_room(now)?;
+        }
+        let bytes = self.bytes - before + report.encoded_len();
+        if bytes > MAX_BYTES {
+            let message = format!("all reports together would take more than {MAX_BYTES} bytes");
+            return Err(refusal(RefusalKind::Full, message));
+        }
+        self.bytes = bytes;
         self.hubs.insert(hub, report);
         Ok(())
     }
@@ -122,7 +139,8 @@ impl Reports {
             let message = format!("{MAX_HUBS} hubs report already");
             return Err(refusal(RefusalKind::Full, message));
         };
-        self.hubs.remove(&hub);
+        let gone = self.hubs.remove(&hub);
+        self.bytes -= gone.map_or(0, |report| report.encoded_len());
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Verifier {
     pub(crate) streams: BTreeMap<Origin, Stream>,
     /// Of what belongs to no origin, or stands where it should not.
     pub(crate) stray: Option<String>,
-    next_offset: Option<u64>,
+    pub(crate) next_offset: Option<u64>,
 }
 
 /// One origin.
@@ -130,7 +130,7 @@ impl Verifier {
                 !before.differs() && agrees == Some(stream.from)
             });
             if let Some(before) = meets {
-                stream.from = before.from;
+                (stream.from, stream.base) = (before.from, before.base);
             }
         }
     }

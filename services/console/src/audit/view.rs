@@ -13,9 +13,15 @@ pub(super) fn waiting() -> Markup {
     html! { p.muted { "Waiting for the log of this hub…" } }
 }
 
-pub(super) fn audit(live: &Verifier, walk: Option<&Walk>, reports: &[HubReport]) -> Markup {
+/// `stuck` is where the log can't be read.
+pub(super) fn audit(
+    live: &Verifier,
+    walk: Option<&Walk>,
+    stuck: Option<u64>,
+    reports: &[HubReport],
+) -> Markup {
     html! {
-        (verdict(live, walk))
+        (verdict(live, walk, stuck))
         @if let Some(walk) = walk { (progress(walk)) }
         (historians(reports))
         div.origins {
@@ -27,15 +33,25 @@ pub(super) fn audit(live: &Verifier, walk: Option<&Walk>, reports: &[HubReport])
     }
 }
 
-fn verdict(live: &Verifier, walk: Option<&Walk>) -> Markup {
+fn verdict(live: &Verifier, walk: Option<&Walk>, stuck: Option<u64>) -> Markup {
     let differs = live.differs() || walk.is_some_and(|walk| walk.verifier.differs());
     let stray = live.stray.as_ref();
     let stray = stray.or(walk.and_then(|walk| walk.verifier.stray.as_ref()));
+    let (state, word) = match (differs, stuck) {
+        (true, _) => ("bad", "Something differs"),
+        (false, Some(_)) => ("warn", "Not all can be read"),
+        (false, None) => ("ok", "No difference"),
+    };
     html! {
-        p #verdict.summary role="status" data-state=(if differs { "bad" } else { "ok" }) {
-            @if differs { strong { "Something differs" } }
-            @else { strong { "No difference" } }
+        p #verdict.summary role="status" data-state=(state) {
+            strong { (word) }
             span.muted { (counted(live.streams.len() as u64, "origin")) " verified as they grow" }
+        }
+        @if let Some(offset) = stuck {
+            p.notice data-state="warn" {
+                "The log delivers nothing from offset " (count(offset)) " on, though it has more: "
+                "what lies there is not verified. The log of its nodes says why."
+            }
         }
         @if let Some(stray) = stray {
             p.notice data-state="bad" { "In the log itself: " (stray) }

@@ -6,6 +6,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -31,7 +32,7 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
 
 async fn admit(auth: &Auth, mut request: Request) -> Result<Request, Problem> {
     let headers = request.headers();
-    if auth.is_open() && !names_this_machine(headers) {
+    if auth.is_open() && !host(&request).is_some_and(names_this_machine) {
         // A name of somebody else's that leads here would make our pages theirs to read.
         let message = "without users the console answers to localhost alone: add console.users";
         return Err(Problem::Refused(message.to_owned()));
@@ -42,7 +43,7 @@ async fn admit(auth: &Auth, mut request: Request) -> Result<Request, Problem> {
         .and_then(|cookie| auth.viewer_of(cookie.value()));
     let viewer = session.or_else(|| auth.anybody());
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        check_site(headers)?;
+        check_site(headers, host(&request))?;
         if let Some(viewer) = viewer.as_ref().filter(|_| request.uri().path() != SIGN_IN) {
             request = check_token(viewer, request).await?;
         }
@@ -54,14 +55,14 @@ async fn admit(auth: &Auth, mut request: Request) -> Result<Request, Problem> {
 }
 
 /// A program that says neither is no browser, and nobody's page makes it do anything.
-fn check_site(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_site(headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
     let text = |name: header::HeaderName| Some(headers.get(name)?.to_str().unwrap_or("?"));
     let from_here = match (
         text(header::HeaderName::from_static("sec-fetch-site")),
         text(header::ORIGIN),
     ) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
-        (None, Some(origin)) => text(header::HOST).is_some_and(|host| {
+        (None, Some(origin)) => host.is_some_and(|host| {
             let named = origin.split_once("://").map(|(_, named)| named);
             named.is_some_and(|named| named.eq_ignore_ascii_case(host))
         }),
@@ -101,12 +102,17 @@ fn form_field(body: &[u8], field: &str) -> Option<String> {
     found.map(|(_, value)| value.into_owned())
 }
 
-fn names_this_machine(headers: &HeaderMap) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let authority = host.and_then(|host| host.parse::<axum::http::uri::Authority>().ok());
-    authority.is_some_and(|authority| {
+/// What the browser calls this server: HTTP/2 has it in `:authority` instead of a header
+/// (RFC 9113 §8.3.1).
+fn host(request: &Request) -> Option<&str> {
+    let header = request.headers().get(header::HOST);
+    let authority = || request.uri().authority().map(Authority::as_str);
+    header.map_or_else(authority, |host| host.to_str().ok())
+}
+
+fn names_this_machine(host: &str) -> bool {
+    let authority = host.parse::<Authority>();
+    authority.is_ok_and(|authority| {
         let host = authority.host();
         is_loopback_host(host.trim_start_matches('[').trim_end_matches(']'))
     })

@@ -141,6 +141,37 @@ fn the_newest_stays_over_two_ways_and_a_clock_that_is_set_back() {
 }
 
 #[test]
+fn all_reports_together_fit_into_an_answer() {
+    let mut reports = Reports::default();
+    let large = |hub: &str| HubReport {
+        nodes: vec![
+            NodeReport {
+                address: "a".repeat(200),
+                ..Default::default()
+            };
+            5
+        ],
+        ..report(hub, 1, 0)
+    };
+    let bytes = large("acme.x.h000").encoded_len();
+    reports.bytes = MAX_BYTES - 10 * bytes - bytes / 2;
+    let names = (100..200).map(|n| format!("acme.x.h{n}"));
+    let hubs: Vec<_> = names.map(|name| large(&name)).collect();
+    let answer = reports.accept(&path("acme"), request("acme.x", 1, hubs), at(0));
+    let answer = answer.unwrap();
+    assert_eq!(answer.refused.unwrap().kind(), RefusalKind::Full);
+    assert!((8..=10).contains(&answer.taken), "{}", answer.taken);
+    // Newer reports of hubs that are known take the place of the older ones.
+    let before = reports.bytes;
+    let hubs = vec![HubReport {
+        time: 2 * SECOND,
+        ..large("acme.x.h100")
+    }];
+    let again = reports.accept(&path("acme"), request("acme.x", 2, hubs), at(1));
+    assert_eq!((again.unwrap().taken, reports.bytes), (1, before));
+}
+
+#[test]
 fn a_flood_of_hubs_stays_bounded_and_pushes_no_live_one_out() {
     let mut reports = Reports::default();
     let own = path("acme");

@@ -228,6 +228,14 @@ fn a_walk_from_the_beginning_extends_what_was_verified_live() {
     live.extend(&walk, "live");
     assert_eq!((stream(&live).from, stream(&live).to), (0, 6));
 
+    // Whoever walks again agrees with where the extended part begins.
+    let mut again = Verifier::from_start();
+    for delivery in &log {
+        again.take(delivery);
+        again.hear("live", &live.begins());
+    }
+    assert!(!again.differs());
+
     // Not when the two don't meet.
     let mut live = Verifier::from_heads(
         &[OriginState {
