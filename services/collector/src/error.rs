@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kit::config::ConfigError;
-use raft_log::client::ClientError;
+use raft_log::client::{AppendError, ClientError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -13,6 +13,12 @@ pub enum Error {
     Config(#[from] ConfigError),
     #[error("collector: the log of this hub")]
     Log(#[from] ClientError),
+    /// What it holds of the last samples is not known; machines send again what was not durable.
+    #[error("collector {collector}: no answer of the log to the last samples")]
+    Append {
+        collector: String,
+        source: AppendError,
+    },
     #[error("collector: a task panicked")]
     Panicked(#[from] tokio::task::JoinError),
 }

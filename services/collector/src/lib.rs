@@ -23,9 +23,9 @@ mod once;
 
 mod metrics;
 
-use futures::future::join_all;
 use kit::service::Context;
 use raft_log::client::LogClient;
+use tokio::task::JoinSet;
 use tracing::Instrument;
 
 pub use config::check;
@@ -49,10 +49,12 @@ pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), E
         let tasks = tasks.map(|(collector, producer)| {
             let metrics = metrics.of(&collector.name);
             let task = task::run(collector, producer, metrics, context.shutdown.clone());
-            tokio::spawn(task.in_current_span())
+            task.in_current_span()
         });
-        for ended in join_all(tasks.collect::<Vec<_>>()).await {
-            ended?;
+        let mut tasks: JoinSet<_> = tasks.collect();
+        // The first that fails ends the service, and with it the others.
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
         }
         Ok(())
     })

@@ -11,7 +11,7 @@ use tracing::{Instrument, info_span, warn};
 
 use crate::appender::Appender;
 use crate::config::{Collector, Machine};
-use crate::error::Fault;
+use crate::error::{Error, Fault};
 use crate::link::{DELIVERIES, Link};
 use crate::metrics::CollectorMetrics;
 use crate::modbus::Modbus;
@@ -28,26 +28,38 @@ pub(crate) async fn run(
     producer: Producer,
     metrics: CollectorMetrics,
     shutdown: CancellationToken,
-) {
+) -> Result<(), Error> {
     let span = info_span!("collector", collector = collector.name);
     async move {
         let (deliveries, received) = mpsc::channel(DELIVERIES);
         let (appender, durable) =
             Appender::new(producer, collector.topics, received, metrics.clone());
-        let appending = tokio::spawn(appender.run().in_current_span());
+        let mut appending = tokio::spawn(appender.run().in_current_span());
         let link = Link::new(deliveries, durable, shutdown, metrics);
-        match collector.machine {
-            Machine::Opcua(settings) => supervise(Opcua::new(settings), link).await,
-            Machine::Modbus(settings) => supervise(Modbus::new(settings), link).await,
-        }
-        match timeout(DRAIN, appending).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => warn!("ending before the last samples are durable: the log does not answer"),
-        }
+        let collecting = async move {
+            match collector.machine {
+                Machine::Opcua(settings) => supervise(Opcua::new(settings), link).await,
+                Machine::Modbus(settings) => supervise(Modbus::new(settings), link).await,
+            }
+        };
+        let appended = tokio::select! {
+            // Before the protocol only an error ends it.
+            appended = &mut appending => appended,
+            () = collecting => match timeout(DRAIN, appending).await {
+                Ok(appended) => appended,
+                Err(_) => {
+                    warn!("ending before the last samples are durable: the log does not answer");
+                    return Ok(());
+                }
+            },
+        };
+        appended?.map_err(|source| Error::Append {
+            collector: collector.name,
+            source,
+        })
     }
     .instrument(span)
-    .await;
+    .await
 }
 
 async fn supervise(mut protocol: impl Protocol, mut link: Link) {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::Settings;
-use super::connection::{self, Connection, REQUEST, State, is_transient};
+use super::connection::{self, Connection, REQUEST, State, is_lost, is_transient};
 use super::items::Items;
 use super::services::{self, About, Created};
 use super::tracker::Tracker;
@@ -55,6 +55,9 @@ struct Subscription {
     generation: u64,
     /// Start of the server that made it.
     started: Option<DateTime>,
+    /// Every tag was asked for, and every request answered. Otherwise the server may watch a tag
+    /// that we don't know of, or none: only another subscription helps.
+    complete: bool,
 }
 
 impl Opcua {
@@ -238,7 +241,13 @@ impl<'a> Active<'a> {
                 }
                 Ok(())
             }
-            Event::Retry => self.watch_tags().await,
+            Event::Retry => {
+                // The connection can be another one before its state was heard of.
+                if !self.make_complete() {
+                    self.watch_tags().await?;
+                }
+                Ok(())
+            }
             Event::Resume => {
                 self.pause = None;
                 Ok(())
@@ -330,6 +339,7 @@ impl<'a> Active<'a> {
         };
         if kept {
             self.rescue().await?;
+            self.make_complete();
         } else {
             let why = if started_anew {
                 "the server was started anew"
@@ -346,21 +356,6 @@ impl<'a> Active<'a> {
         self.link.connected();
         Ok(())
     }
-}
-
-/// Whether a request can have failed because connection or session are lost.
-fn is_lost(status: StatusCode) -> bool {
-    is_transient(status)
-        || matches!(
-            status,
-            StatusCode::BadNotConnected
-                | StatusCode::BadSessionIdInvalid
-                | StatusCode::BadSessionClosed
-                | StatusCode::BadSessionNotActivated
-                | StatusCode::BadSecureChannelIdInvalid
-                | StatusCode::BadSecureChannelClosed
-                | StatusCode::BadSecureChannelTokenUnknown
-        )
 }
 
 async fn until(at: Option<Instant>) {

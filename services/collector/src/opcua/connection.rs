@@ -223,6 +223,21 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
     )
 }
 
+/// Whether a request can have failed because connection or session are lost.
+pub(crate) fn is_lost(status: StatusCode) -> bool {
+    is_transient(status)
+        || matches!(
+            status,
+            StatusCode::BadNotConnected
+                | StatusCode::BadSessionIdInvalid
+                | StatusCode::BadSessionClosed
+                | StatusCode::BadSessionNotActivated
+                | StatusCode::BadSecureChannelIdInvalid
+                | StatusCode::BadSecureChannelClosed
+                | StatusCode::BadSecureChannelTokenUnknown
+        )
+}
+
 /// The endpoint with the protection that was asked for, and no other.
 async fn endpoint(settings: &Settings) -> Result<EndpointDescription, Fault> {
     let client = client(settings, None, 0)?;

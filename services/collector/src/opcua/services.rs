@@ -15,6 +15,7 @@ use opcua::types::{
 use tracing::debug;
 
 use super::Settings;
+use super::connection::is_lost;
 
 /// For a server that does not say what it can take in one call.
 const UNKNOWN_LIMIT: usize = 50;
@@ -180,6 +181,9 @@ pub(crate) async fn create_items(
         .send(session.channel())
         .await
         .map_err(|error| error.status())?;
+    if made.results.len() != tags.len() {
+        return Err(StatusCode::BadUnexpectedError);
+    }
     let each = tags.iter().zip(made.results).map(|((tag, _), made)| {
         let status = made.result.status_code;
         let id = status.is_good().then_some(made.result.monitored_item_id);
@@ -210,10 +214,7 @@ pub(crate) async fn republish(
             Ok(Some(answer.notification_message)
                 .filter(|message| message.sequence_number == number))
         }
-        Err(error) => match error.status() {
-            StatusCode::BadMessageNotAvailable | StatusCode::BadSubscriptionIdInvalid => Ok(None),
-            status => Err(status),
-        },
+        Err(error) => unless_lost(error.status(), None),
     }
 }
 
@@ -229,13 +230,18 @@ pub(crate) async fn transfer(session: &Session, subscription: u32) -> Result<boo
                 .first()
                 .is_some_and(|result| result.status_code.is_good()))
         }
-        Err(error) => match error.status() {
-            StatusCode::BadServiceUnsupported
-            | StatusCode::BadNotImplemented
-            | StatusCode::BadNothingToDo => Ok(false),
-            status => Err(status),
-        },
+        Err(error) => unless_lost(error.status(), false),
     }
+}
+
+/// A server that does not do it, for whatever reason, would not the next time either: the caller
+/// goes on without. Only where the connection may be lost is it worth asking again.
+fn unless_lost<T>(status: StatusCode, without: T) -> Result<T> {
+    if is_lost(status) {
+        return Err(status);
+    }
+    debug!(%status, "the server does not do it");
+    Ok(without)
 }
 
 /// Best effort: what is not deleted ends by itself.
@@ -251,5 +257,32 @@ pub(crate) async fn delete_item(session: &Session, subscription: u32, item: u32)
     let request = DeleteMonitoredItems::new(subscription, session).item(item);
     if let Err(error) = request.send(session.channel()).await {
         debug!(%error, "an item without a node was not deleted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_lost_connection_is_worth_asking_again() {
+        for (status, expected) in [
+            (StatusCode::BadMessageNotAvailable, Ok(None)),
+            (StatusCode::BadSubscriptionIdInvalid, Ok(None)),
+            (StatusCode::BadServiceUnsupported, Ok(None)),
+            (StatusCode::BadUserAccessDenied, Ok(None)),
+            (StatusCode::BadInternalError, Ok(None)),
+            (StatusCode::BadTimeout, Err(StatusCode::BadTimeout)),
+            (
+                StatusCode::BadSessionIdInvalid,
+                Err(StatusCode::BadSessionIdInvalid),
+            ),
+            (
+                StatusCode::BadConnectionClosed,
+                Err(StatusCode::BadConnectionClosed),
+            ),
+        ] {
+            assert_eq!(unless_lost(status, None::<u32>), expected, "{status}");
+        }
     }
 }

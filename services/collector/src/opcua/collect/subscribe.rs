@@ -32,11 +32,28 @@ impl Active<'_> {
             tracker: Tracker::new(),
             generation: self.opcua.generation,
             started: self.about.as_ref().and_then(|about| about.started),
+            complete: false,
         });
         self.opcua.items.reset();
         self.resubscribe = None;
         self.alive = Instant::now();
         self.watch_tags().await
+    }
+
+    /// Whether the subscription must be made anew, because a request for tags was not answered.
+    pub(super) fn make_complete(&mut self) -> bool {
+        let known = self.opcua.subscription.as_ref();
+        let incomplete = known.is_some_and(|known| !known.complete);
+        if incomplete {
+            self.resubscribe = Some("the server did not answer which tags it watches");
+        }
+        incomplete
+    }
+
+    fn complete(&mut self, complete: bool) {
+        if let Some(subscription) = &mut self.opcua.subscription {
+            subscription.complete = complete;
+        }
     }
 
     pub(super) fn gap(&self, why: &str) {
@@ -60,6 +77,7 @@ impl Active<'_> {
         for tag in unknown {
             self.refused(tag, quality::NODE_UNKNOWN).await;
         }
+        self.complete(false);
         while !nodes.is_empty() {
             let limit = self.about.as_ref().map_or(1, |about| about.limits.items);
             let batch = &nodes[..limit.min(nodes.len())];
@@ -88,6 +106,7 @@ impl Active<'_> {
                 }
             }
         }
+        self.complete(true);
         self.link.metrics.bad_tags(self.opcua.items.bad());
         Ok(())
     }
