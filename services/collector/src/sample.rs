@@ -53,6 +53,13 @@ impl Sample {
         }
     }
 
+    /// Roughly what it takes in memory.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers: usize = headers.map(|(name, text)| name.len() + text.len()).sum();
+        size_of::<Sample>() + self.value.size_bytes() + headers
+    }
+
     pub(crate) fn into_record(self, topic: &str) -> Record {
         Record {
             topic: topic.to_owned(),

@@ -27,6 +27,8 @@ const PARALLEL: usize = 3;
 /// Notifications that are not durable yet; then no more are asked for, and the server's queues fill
 /// instead of our memory.
 const UNDER_WAY: usize = 200;
+/// The same in bytes: what the answers that are asked for already bring comes on top.
+const BYTES_UNDER_WAY: usize = 32 << 20;
 /// What is asked for again of a gap; the rest of a larger one is given up.
 const MOST_REPUBLISHED: usize = 1000;
 /// After a Publish that failed.

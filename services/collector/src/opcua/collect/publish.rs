@@ -11,7 +11,7 @@ use proto::{Nanos, Quality};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Active, Answer, MOST_REPUBLISHED, PAUSE, Step, UNDER_WAY};
+use super::{Active, Answer, BYTES_UNDER_WAY, MOST_REPUBLISHED, PAUSE, Step, UNDER_WAY};
 use crate::opcua::connection::REQUEST;
 use crate::opcua::items::{Notified, is_unknown};
 use crate::opcua::tracker::{Arrival, Missing};
@@ -39,6 +39,9 @@ impl Active<'_> {
     /// Keeps enough Publish requests at the server, with what it may forget.
     pub(super) fn publish(&mut self) {
         if !self.joined || self.pause.is_some() {
+            return;
+        }
+        if self.link.bytes_under_way() > BYTES_UNDER_WAY {
             return;
         }
         let Some(subscription) = &mut self.opcua.subscription else {
