@@ -5,21 +5,16 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints")]
 
-#[path = "append/disk.rs"]
-mod disk;
-#[path = "append/load.rs"]
-mod load;
-
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use comfy_table::{Table, presets};
 use updraft::pyramid::{HubSpec, Pyramid};
-
-use load::Load;
+use updraft_benches::load::{Load, log_producers};
+use updraft_benches::table::Row;
+use updraft_benches::{disk, table};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -41,14 +36,6 @@ struct Args {
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-/// One line of the table.
-struct Row {
-    what: String,
-    per_second: f64,
-    p50: Duration,
-    p99: Duration,
 }
 
 fn main() -> ExitCode {
@@ -94,7 +81,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     for nodes in [1, 3] {
         rows.extend(hub(args, nodes, directory.path(), time).await?);
     }
-    print(&rows);
+    table::print(&rows);
     Ok(())
 }
 
@@ -118,48 +105,13 @@ async fn hub(
         (args.producers, args.in_flight),
     ] {
         let load = Load {
-            producers,
             in_flight,
             record_bytes: args.record_bytes,
             time,
         };
-        let mut row = load.run(&client).await?;
-        row.what = format!("{nodes} node(s), {producers} x {in_flight}");
-        rows.push(row);
+        let what = format!("{nodes} node(s), {producers} x {in_flight}");
+        rows.push(load.run(what, log_producers(&client, producers)).await?);
     }
     pyramid.stop(Duration::from_secs(10)).await?;
     Ok(rows)
-}
-
-/// Rates are also given as a multiple of the disk's appended 4 KiB, because machines differ.
-fn print(rows: &[Row]) {
-    let disk = rows.first().map_or(1.0, |row| row.per_second);
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["", "acknowledged/s", "x disk 4 KiB", "p50 ms", "p99 ms"]);
-    for row in rows {
-        table.add_row([
-            row.what.clone(),
-            format!("{:.0}", row.per_second),
-            format!("{:.2}", row.per_second / disk),
-            format!("{:.2}", row.p50.as_secs_f64() * 1e3),
-            format!("{:.2}", row.p99.as_secs_f64() * 1e3),
-        ]);
-    }
-    println!("{table}");
-}
-
-/// The value below which a share of the sorted samples lies.
-fn percentile(sorted: &[Duration], share: f64) -> Duration {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index within the slice"
-    )]
-    let at = (sorted.len() as f64 * share) as usize;
-    sorted
-        .get(at.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or_default()
 }

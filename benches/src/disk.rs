@@ -5,14 +5,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::{Row, percentile};
+use crate::table::Row;
 
 /// One block after the other at the end of a file, each with its fdatasync.
-pub(crate) fn write_and_sync(
-    directory: &Path,
-    block_bytes: usize,
-    time: Duration,
-) -> anyhow::Result<Row> {
+pub fn write_and_sync(directory: &Path, block_bytes: usize, time: Duration) -> anyhow::Result<Row> {
     let path = directory.join("raw");
     let mut file = File::create(&path)?;
     let block = vec![7; block_bytes];
@@ -24,15 +20,8 @@ pub(crate) fn write_and_sync(
         file.sync_data()?;
         samples.push(began.elapsed());
     }
-    let seconds = start.elapsed().as_secs_f64();
+    let took = start.elapsed();
     std::fs::remove_file(path)?;
-    samples.sort_unstable();
-    #[allow(clippy::cast_precision_loss, reason = "a rate")]
-    let per_second = samples.len() as f64 / seconds;
-    Ok(Row {
-        what: format!("disk: write {} KiB + fdatasync", block_bytes >> 10),
-        per_second,
-        p50: percentile(&samples, 0.5),
-        p99: percentile(&samples, 0.99),
-    })
+    let what = format!("disk: write {} KiB + fdatasync", block_bytes >> 10);
+    Ok(Row::of(what, samples, took))
 }
