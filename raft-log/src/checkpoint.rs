@@ -12,13 +12,15 @@
 //! ```
 //! File name: `<log index, 20 digits>.ckpt`.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
 use proto::rpc::Checkpoint;
+
+use crate::segment::{Disk, read_file, replace_file};
 
 const MAGIC: &[u8; 4] = b"UPCK";
 const VERSION: u32 = 1;
@@ -27,7 +29,7 @@ const HEADER_BYTES: usize = 12;
 /// The directory of a node's checkpoints.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
-    directory: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,55 +41,50 @@ pub enum CheckpointError {
 }
 
 impl Checkpoints {
-    pub(crate) fn open(directory: PathBuf) -> Result<Checkpoints, CheckpointError> {
-        fs::create_dir_all(&directory).map_err(at(&directory))?;
-        Ok(Checkpoints { directory })
+    pub(crate) fn new(disk: Arc<dyn Disk>) -> Checkpoints {
+        Checkpoints { disk }
     }
 
-    /// Durable when it returns: temporary name, fsync, rename, fsync of the directory.
+    /// Durable when it returns, or as if it had never been called.
     pub(crate) fn save(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let path = self.path(log_index(checkpoint));
-        let temporary = path.with_extension("tmp");
+        let name = name(log_index(checkpoint));
         let body = checkpoint.encode_to_vec();
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&temporary)?;
-            file.write_all(MAGIC)?;
-            file.write_all(&VERSION.to_le_bytes())?;
-            file.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
-            file.write_all(&body)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(&self.directory)?.sync_all()
-        };
-        write().map_err(at(&path))
+        let mut content = MAGIC.to_vec();
+        content.extend(VERSION.to_le_bytes());
+        content.extend(crc32c::crc32c(&body).to_le_bytes());
+        content.extend(body);
+        replace_file(&*self.disk, &name, &content).map_err(self.at(&name))
     }
 
     /// Log indexes of the checkpoints, oldest first.
     pub(crate) fn list(&self) -> Result<Vec<u64>, CheckpointError> {
-        let mut indexes = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(at(&self.directory))? {
-            let name = entry.map_err(at(&self.directory))?.file_name();
-            let stem = name.to_str().and_then(|name| name.strip_suffix(".ckpt"));
-            indexes.extend(stem.and_then(|stem| stem.parse::<u64>().ok()));
-        }
+        let names = self.disk.list().map_err(self.at(""))?;
+        let stems = names.iter().filter_map(|name| name.strip_suffix(".ckpt"));
+        let mut indexes: Vec<u64> = stems.filter_map(|stem| stem.parse().ok()).collect();
         indexes.sort_unstable();
         Ok(indexes)
     }
 
     pub(crate) fn load(&self, log_index: u64) -> Result<Checkpoint, CheckpointError> {
-        let path = self.path(log_index);
-        let bytes = Bytes::from(fs::read(&path).map_err(at(&path))?);
-        decode(&bytes).map_err(|problem| CheckpointError::Damaged { path, problem })
+        let name = name(log_index);
+        let bytes = read_file(&*self.disk, &name).map_err(self.at(&name))?;
+        let path = self.disk.path(&name);
+        decode(&bytes.into()).map_err(|problem| CheckpointError::Damaged { path, problem })
     }
 
     pub(crate) fn remove(&self, log_index: u64) -> Result<(), CheckpointError> {
-        let path = self.path(log_index);
-        fs::remove_file(&path).map_err(at(&path))
+        let name = name(log_index);
+        self.disk.unlink(&name).map_err(self.at(&name))
     }
 
-    fn path(&self, log_index: u64) -> PathBuf {
-        self.directory.join(format!("{log_index:020}.ckpt"))
+    fn at(&self, name: &str) -> impl FnOnce(io::Error) -> CheckpointError {
+        let path = self.disk.path(name);
+        move |source| CheckpointError::Io { path, source }
     }
+}
+
+fn name(log_index: u64) -> String {
+    format!("{log_index:020}.ckpt")
 }
 
 /// 0 for a checkpoint of nothing.
@@ -119,16 +116,19 @@ fn decode(bytes: &Bytes) -> Result<Checkpoint, String> {
     Checkpoint::decode(body).map_err(|error| error.to_string())
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    move |source| CheckpointError::Io { path, source }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use proto::rpc::{LogId, SnapshotMeta};
 
     use super::*;
+    use crate::segment::Directory;
+
+    fn open(directory: &Path) -> Checkpoints {
+        Checkpoints::new(Arc::new(Directory::open(directory).unwrap()))
+    }
 
     fn checkpoint(index: u64) -> Checkpoint {
         let last_log_id = Some(LogId {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_saved_comes_back() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::open(directory.path().join("new")).unwrap();
+        let checkpoints = open(&directory.path().join("new"));
         for index in [7, 300] {
             checkpoints.save(&checkpoint(index)).unwrap();
         }
@@ -162,9 +162,9 @@ mod tests {
     #[test]
     fn every_flipped_byte_is_seen() {
         let directory = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::open(directory.path().to_owned()).unwrap();
+        let checkpoints = open(directory.path());
         checkpoints.save(&checkpoint(7)).unwrap();
-        let path = checkpoints.path(7);
+        let path = checkpoints.disk.path(&name(7));
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();

@@ -17,7 +17,9 @@ use proto::rpc::{self, CursorPosition, CursorState, RefusalKind, SessionState, S
 use proto::{Batch, Offset, Record};
 use tokio::time::Instant;
 
+use crate::environment::{Environment, Real};
 use channels::Channels;
+pub(crate) use channels::connect_in;
 pub use channels::connect_lazy;
 pub use producer::{AppendError, Pending, Producer, ProducerOptions};
 pub use tail::TailFrom;
@@ -72,7 +74,15 @@ pub struct LogClient {
 impl LogClient {
     /// Connects when it is first used.
     pub fn new(config: ClientConfig) -> Result<LogClient, ClientError> {
-        let channels = Channels::new(&config.endpoints, config.tls.as_ref())?;
+        LogClient::new_in(&Real, config)
+    }
+
+    /// On another machine than the real one.
+    pub fn new_in(
+        environment: &dyn Environment,
+        config: ClientConfig,
+    ) -> Result<LogClient, ClientError> {
+        let channels = Channels::new(environment, &config.endpoints, config.tls.as_ref())?;
         Ok(LogClient {
             channels,
             group: config.group,

@@ -8,13 +8,15 @@
 //! ```
 //!
 //! Reading order: [`client`] is what the other services use; [`node`] puts a node together;
-//! [`state`] is what entries do; [`segment`] keeps frames on disk and knows nothing of Raft.
+//! [`state`] is what entries do; [`segment`] keeps frames on disk and knows nothing of Raft;
+//! [`environment`] is the machine under all of it.
 
 pub mod client;
 pub mod node;
 pub mod refusal;
 pub mod trace;
 pub mod state;
+pub mod environment;
 mod shared;
 mod index;
 mod checkpoint;

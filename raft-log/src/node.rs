@@ -18,7 +18,7 @@ use proto::ids::NodeIdentity;
 use proto::rpc::command::Operation;
 use proto::rpc::raft_server::RaftServer;
 use proto::rpc::{self, Command, MAX_MESSAGE_BYTES, Refusal, RefusalKind};
-use proto::{Nanos, Record, TopicFilter};
+use proto::{Record, TopicFilter};
 use tokio::sync::oneshot;
 
 pub use config::{NodeConfig, NodeError};
@@ -27,6 +27,7 @@ pub use report::Gauges;
 pub use tail::TailError;
 
 use crate::checkpoint::Checkpoints;
+use crate::environment::blocking;
 use crate::index::Index;
 use crate::raft::heard::Heard;
 use crate::raft::machine::Machine;
@@ -76,15 +77,16 @@ impl Node {
     /// Opens or makes the data directory and recovers what is in it.
     pub async fn open(config: NodeConfig) -> Result<Node, NodeError> {
         let config = Arc::new(config);
-        let identity = identity::load_or_create(&config.data_dir)?;
         let opening = config.clone();
-        let (machine, store) = tokio::task::spawn_blocking(move || open_files(&opening, identity))
+        let files = blocking(&*config.environment, move || open_files(&opening));
+        let (identity, machine, store) = files
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = machine.shared();
         let network = Network {
             group: config.group,
             tls: config.tls.clone(),
+            environment: config.environment.clone(),
         };
         let raft_config = config.raft_config()?;
         let raft = Raft::new(config.node_id.0, raft_config, network, store, machine)
@@ -128,7 +130,7 @@ impl Node {
     /// Proposes in the order of the calls. The outcome comes when it is committed and applied (I1).
     pub async fn submit(&self, operation: Operation) -> Result<Submitted, Refusal> {
         let command = Command {
-            leader_time: Nanos::now().0,
+            leader_time: self.config.environment.now().0,
             operation: Some(operation),
         };
         let (responder, receiver) = ProgressResponder::complete_only();
@@ -249,7 +251,7 @@ impl Node {
             tracing::warn!(%error, "raft did not end cleanly");
         }
         let segments = self.shared.segments.clone();
-        let _ = tokio::task::spawn_blocking(move || segments.close()).await;
+        let _ = blocking(&*self.config.environment, move || segments.close()).await;
     }
 }
 
@@ -292,12 +294,15 @@ fn stopped(fatal: &Fatal<TypeConfig>) -> Refusal {
     )
 }
 
-fn open_files(config: &NodeConfig, identity: NodeIdentity) -> Result<(Machine, Store), NodeError> {
+fn open_files(config: &NodeConfig) -> Result<(NodeIdentity, Machine, Store), NodeError> {
+    let environment = &config.environment;
+    let identity = identity::load_or_create(&*environment.directory(&config.data_dir)?)?;
     let (segments, recovered) = Segments::open(config.segment_options(identity))?;
     let store = Store::new(segments.clone(), &recovered)
         .map_err(|error| NodeError::Raft(error.to_string()))?;
-    let checkpoints = Checkpoints::open(config.data_dir.join("checkpoints"))?;
+    let checkpoints = environment.directory(&config.data_dir.join("checkpoints"))?;
+    let checkpoints = Checkpoints::new(checkpoints);
     let index = Index::open(&config.data_dir.join("index"))?;
     let machine = Machine::open(checkpoints, index, segments, config.cache_bytes)?;
-    Ok((machine, store))
+    Ok((identity, machine, store))
 }

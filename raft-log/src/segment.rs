@@ -48,14 +48,15 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use disk::{Directory, Disk, DiskFile};
 pub use error::Error;
 pub use frame::{Frame, MAX_BODY_BYTES};
 pub use slots::MAX_VOTE_BYTES;
 
-use disk::{Directory, Disk};
+use crate::environment::{Environment, Real};
+pub(crate) use disk::{read_file, replace_file};
 use header::HEADER_BYTES;
 use layout::Identity;
 use logical::Place;
@@ -87,6 +88,7 @@ pub struct Options {
     pub waiting_bytes: usize,
     /// How long the writer is idle before it writes the durable mark.
     pub idle: Duration,
+    pub environment: Arc<dyn Environment>,
 }
 
 impl Options {
@@ -100,6 +102,7 @@ impl Options {
             cache_bytes: 64 << 20,
             waiting_bytes: 16 << 20,
             idle: Duration::from_millis(50),
+            environment: Arc::new(Real),
         }
     }
 
@@ -165,7 +168,8 @@ pub struct Segments {
 
 struct Inner {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// The writer's thread, if it has one.
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
 impl Segments {
@@ -175,7 +179,7 @@ impl Segments {
     /// [`Error::Locked`] when another process has it, [`Error::Foreign`] when it belongs to
     /// another node, [`Error::Corrupt`] when something that was durable is damaged or missing.
     pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
-        let disk = Arc::new(Directory::open(&options.directory)?);
+        let disk = options.environment.directory(&options.directory)?;
         Self::open_on(disk, &options)
     }
 
@@ -188,16 +192,12 @@ impl Segments {
         let (opened, recovered) = recover::recover(&disk, options)?;
         let shared = Arc::new(Shared::new(disk, options, opened.logical, opened.catalog));
         let writer = Writer::new(shared.clone(), opened.slots, opened.open, options.idle);
-        let thread = std::thread::Builder::new()
-            .name("log-writer".into())
-            .spawn(move || {
-                writer.run();
-                drop(lock);
-            })
+        let thread = writer
+            .start(options.environment.clone(), lock)
             .map_err(|e| Error::io("start the writer thread of", options.directory.clone(), e))?;
         let inner = Inner {
             shared,
-            writer: Mutex::new(Some(thread)),
+            writer: Mutex::new(thread),
         };
         Ok((
             Self {
@@ -347,8 +347,8 @@ impl Segments {
         read::scrub(&self.inner.shared, first_index)
     }
 
-    /// Waits until the writer has written what was queued and has given up the directory.
-    /// Blocks. Every later request fails with [`Error::Closed`].
+    /// Waits until the writer has written what was queued and has given up the directory; a writer
+    /// that is a task does so afterwards. Blocks. Every later request fails with [`Error::Closed`].
     pub fn close(&self) {
         self.inner.shared.close();
         let thread = self

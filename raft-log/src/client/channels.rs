@@ -9,6 +9,7 @@ use proto::rpc::{MAX_MESSAGE_BYTES, Refusal};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::ClientError;
+use crate::environment::{Environment, Real};
 
 pub(super) type Client = log_client::LogClient<Channel>;
 
@@ -29,6 +30,7 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(
+        environment: &dyn Environment,
         endpoints: &[String],
         tls: Option<&ClientTlsConfig>,
     ) -> Result<Channels, ClientError> {
@@ -37,7 +39,7 @@ impl Channels {
         }
         let nodes: Result<Vec<_>, ClientError> = endpoints
             .iter()
-            .map(|address| Ok((address.clone(), connect_lazy(address, tls)?)))
+            .map(|address| Ok((address.clone(), connect_in(environment, address, tls)?)))
             .collect();
         Ok(Channels {
             nodes: nodes?.into(),
@@ -97,6 +99,14 @@ impl Channels {
 
 /// A channel to `host:port` that connects when it is used and notices a silent peer.
 pub fn connect_lazy(address: &str, tls: Option<&ClientTlsConfig>) -> Result<Channel, ClientError> {
+    connect_in(&Real, address, tls)
+}
+
+pub(crate) fn connect_in(
+    environment: &dyn Environment,
+    address: &str,
+    tls: Option<&ClientTlsConfig>,
+) -> Result<Channel, ClientError> {
     let invalid = |error: tonic::transport::Error| ClientError::Endpoint {
         endpoint: address.to_owned(),
         reason: error.to_string(),
@@ -112,5 +122,5 @@ pub fn connect_lazy(address: &str, tls: Option<&ClientTlsConfig>) -> Result<Chan
     if let Some(tls) = tls {
         endpoint = endpoint.tls_config(tls.clone()).map_err(invalid)?;
     }
-    Ok(endpoint.connect_lazy())
+    Ok(environment.connect(&endpoint))
 }

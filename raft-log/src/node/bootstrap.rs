@@ -11,7 +11,7 @@ use proto::{Incarnation, NodeId};
 use tokio::time::sleep;
 
 use super::{Leader, Node};
-use crate::client::connect_lazy;
+use crate::client::connect_in;
 use crate::raft::types::Member;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -88,7 +88,8 @@ async fn members(node: &Node) -> Result<BTreeMap<u64, Member>, Absent> {
 }
 
 async fn ask(node: &Node, address: &str) -> Option<IdentityResponse> {
-    let channel = connect_lazy(address, node.config.tls.as_ref()).ok()?;
+    let config = &node.config;
+    let channel = connect_in(&*config.environment, address, config.tls.as_ref()).ok()?;
     let mut client = RaftClient::new(channel);
     let request = IdentityRequest {
         group: node.config.group,

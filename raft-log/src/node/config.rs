@@ -11,6 +11,7 @@ use proto::{HubPath, NodeId};
 use tonic::transport::ClientTlsConfig;
 
 use crate::checkpoint::CheckpointError;
+use crate::environment::Environment;
 use crate::index::IndexError;
 use crate::raft::machine::MachineError;
 use crate::segment;
@@ -32,6 +33,8 @@ pub struct NodeConfig {
     pub cache_bytes: usize,
     /// For connections to the peers; clear text when absent.
     pub tls: Option<ClientTlsConfig>,
+    /// The machine it runs on.
+    pub environment: Arc<dyn Environment>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +64,7 @@ impl NodeConfig {
         let mut options = segment::Options::new(directory, cluster, identity.0);
         options.segment_bytes = self.segment_bytes;
         options.cache_bytes = self.cache_bytes;
+        options.environment = self.environment.clone();
         options
     }
 

@@ -8,6 +8,7 @@ use proto::{Lane, Offset};
 use tokio::sync::watch;
 
 use super::Node;
+use crate::environment::blocking;
 use crate::shared::{ReadError, Stretch};
 
 /// What one answer carries at most, unless a single batch is larger.
@@ -102,7 +103,8 @@ impl Tail {
             return Ok(stretch);
         }
         let (shared, lanes, offset) = (shared.clone(), self.lanes.clone(), self.offset);
-        tokio::task::spawn_blocking(move || shared.read_disk(offset, &lanes, ANSWER_BYTES))
+        let read = move || shared.read_disk(offset, &lanes, ANSWER_BYTES);
+        blocking(&*self.node.config.environment, read)
             .await
             .map_err(|_| TailError::Ended)?
             .map_err(TailError::Read)

@@ -2,7 +2,9 @@
 //! no other one was elected.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Clones share it.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,7 @@
 //! The sending end of the wire between the nodes of a hub.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream;
@@ -18,7 +19,8 @@ use proto::rpc::raft_client::RaftClient;
 use proto::rpc::{self, MAX_MESSAGE_BYTES};
 use tonic::transport::{Channel, ClientTlsConfig};
 
-use crate::client::connect_lazy;
+use crate::client::connect_in;
+use crate::environment::Environment;
 use crate::raft::convert;
 use crate::raft::types::{Member, Snapshot, TypeConfig, Vote};
 
@@ -29,6 +31,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(crate) struct Network {
     pub(crate) group: u32,
     pub(crate) tls: Option<ClientTlsConfig>,
+    pub(crate) environment: Arc<dyn Environment>,
 }
 
 #[derive(Debug)]
@@ -42,7 +45,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
-        let channel = connect_lazy(&node.address, self.tls.as_ref());
+        let channel = connect_in(&*self.environment, &node.address, self.tls.as_ref());
         Peer {
             target: rpc::Target {
                 group: self.group,

@@ -1,5 +1,7 @@
 //! openraft's own conformance suite over our store and state machine.
 
+use std::sync::Arc;
+
 use openraft::StorageError;
 use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -11,10 +13,15 @@ use crate::index::Index;
 use crate::raft::machine::Machine;
 use crate::raft::store::Store;
 use crate::raft::types::TypeConfig;
-use crate::segment::{Options, Segments};
+use crate::segment::{Directory, Options, Segments};
 use crate::state::State;
 
 struct Builder;
+
+fn checkpoints(directory: &tempfile::TempDir) -> Checkpoints {
+    let directory = Directory::open(&directory.path().join("checkpoints")).unwrap();
+    Checkpoints::new(Arc::new(directory))
+}
 
 impl StoreBuilder<TypeConfig, Store, Machine, tempfile::TempDir> for Builder {
     async fn build(&self) -> Result<(tempfile::TempDir, Store, Machine), StorageError<TypeConfig>> {
@@ -22,7 +29,7 @@ impl StoreBuilder<TypeConfig, Store, Machine, tempfile::TempDir> for Builder {
         let options = Options::new(directory.path().join("segments"), 1, 1);
         let (segments, recovered) = Segments::open(options).unwrap();
         let store = Store::new(segments.clone(), &recovered).unwrap();
-        let checkpoints = Checkpoints::open(directory.path().join("checkpoints")).unwrap();
+        let checkpoints = checkpoints(&directory);
         let index = Index::open(&directory.path().join("index")).unwrap();
         let machine = Machine::open(checkpoints, index, segments, 1 << 20).unwrap();
         Ok((directory, store, machine))
@@ -39,7 +46,7 @@ async fn openraft_storage_suite() {
 #[tokio::test]
 async fn a_checkpoint_beyond_the_log_is_not_started_from() {
     let (directory, _, mut machine) = Builder.build().await.unwrap();
-    let checkpoints = Checkpoints::open(directory.path().join("checkpoints")).unwrap();
+    let checkpoints = checkpoints(&directory);
     let last_log_id = Some(proto::rpc::LogId {
         term: 1,
         node_id: 1,

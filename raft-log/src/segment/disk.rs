@@ -1,7 +1,7 @@
 //! The directory and the files in it, as the rest of the module sees them.
 //!
-//! A trait, because two disks stand behind it: the real one, and one that fails, tears writes
-//! and loses what was not synced (`faulty`, in the tests).
+//! A trait, because other disks stand behind it than the real one: those that fail, tear writes
+//! and lose what was not synced (`faulty`, in the tests, and the one of the simulation).
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::error::Error;
 
 /// One flat directory.
-pub(super) trait Disk: Debug + Send + Sync {
+pub trait Disk: Debug + Send + Sync {
     /// Holds the directory against other processes until the guard is dropped.
     fn lock(&self) -> Result<Box<dyn Any + Send>, Error>;
     fn list(&self) -> io::Result<Vec<String>>;
@@ -22,14 +22,20 @@ pub(super) trait Disk: Debug + Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     fn unlink(&self, name: &str) -> io::Result<()>;
-    /// Makes creations and unlinks durable.
+    /// Takes the place of a file that has the new name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes creations, renames and unlinks durable.
     fn sync_directory(&self) -> io::Result<()>;
     /// For messages.
     fn path(&self, name: &str) -> PathBuf;
 }
 
 /// One file. Reads may come from any thread, writes only from the writer.
-pub(super) trait DiskFile: Debug + Send + Sync {
+#[allow(
+    clippy::len_without_is_empty,
+    reason = "nobody asks whether a file is empty"
+)]
+pub trait DiskFile: Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     fn write_at(&self, slices: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
@@ -47,15 +53,36 @@ pub(super) fn read_vec(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Re
     Ok(buffer)
 }
 
+/// The content of a whole file.
+pub(crate) fn read_file(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
+    let file = disk.open(name)?;
+    let bytes = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    read_vec(&*file, 0, bytes)
+}
+
+/// Gives a file a new content, or its first one: after a crash it has the old one or the new one.
+/// Durable when it returns.
+pub(crate) fn replace_file(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Result<()> {
+    let temporary = format!("{name}.tmp");
+    if disk.list()?.contains(&temporary) {
+        disk.unlink(&temporary)?;
+    }
+    let file = disk.create(&temporary)?;
+    file.write_at(&mut [IoSlice::new(content)], 0)?;
+    file.sync_all()?;
+    disk.rename(&temporary, name)?;
+    disk.sync_directory()
+}
+
 /// A directory of the real file system.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub struct Directory {
     path: PathBuf,
 }
 
 impl Directory {
     /// Creates the directory if it is missing, durably.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let error = |e| Error::io("create directory", path.to_owned(), e);
         std::fs::create_dir_all(path).map_err(error)?;
         if let Some(parent) = path.canonicalize().map_err(error)?.parent() {
@@ -117,6 +144,10 @@ impl Disk for Directory {
 
     fn unlink(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.path(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path(from), self.path(to))
     }
 
     fn sync_directory(&self) -> io::Result<()> {

@@ -113,6 +113,20 @@ impl State {
             None => Ok(()),
         }
     }
+
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.closing
+    }
+
+    fn take(&mut self) -> Work {
+        if !self.queue.is_empty() {
+            Work::Requests(std::mem::take(&mut self.queue))
+        } else if self.closing {
+            Work::Close
+        } else {
+            Work::Idle
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -122,7 +136,9 @@ pub(super) struct Shared {
     /// Told when appends that waited may try again.
     pub(super) room: Notify,
     state: Mutex<State>,
+    /// There is work: for a writer that is a thread, and for one that is a task.
     work: Condvar,
+    work_for_task: Notify,
     waiting_max: usize,
 }
 
@@ -159,6 +175,7 @@ impl Shared {
             room: Notify::new(),
             state: Mutex::new(state),
             work: Condvar::new(),
+            work_for_task: Notify::new(),
             waiting_max: options.waiting_bytes,
         }
     }
@@ -228,12 +245,17 @@ impl Shared {
     /// Under the lock, so that the writer sees requests in the order the log changed in.
     fn push(&self, state: &mut State, request: Request) {
         state.queue.push_back(request);
+        self.wake_writer();
+    }
+
+    fn wake_writer(&self) {
         self.work.notify_one();
+        self.work_for_task.notify_one();
     }
 
     /// Takes everything that waits; blocks until there is something, or for `idle`.
     pub(super) fn take(&self, idle: Option<Duration>) -> Work {
-        let nothing = |state: &mut State| state.queue.is_empty() && !state.closing;
+        let nothing = |state: &mut State| !state.has_work();
         let state = self.lock();
         let mut state = match idle {
             Some(idle) => {
@@ -245,13 +267,22 @@ impl Shared {
                 .wait_while(state, nothing)
                 .unwrap_or_else(PoisonError::into_inner),
         };
-        if !state.queue.is_empty() {
-            Work::Requests(std::mem::take(&mut state.queue))
-        } else if state.closing {
-            Work::Close
-        } else {
-            Work::Idle
+        state.take()
+    }
+
+    /// The same for a writer that is a task.
+    pub(super) async fn wait(&self, idle: Option<Duration>) -> Work {
+        let has_work = async {
+            while !self.lock().has_work() {
+                self.work_for_task.notified().await;
+            }
+        };
+        match idle {
+            // Whether in time or not: what there is by now is taken.
+            Some(idle) => tokio::time::timeout(idle, has_work).await.unwrap_or(()),
+            None => has_work.await,
         }
+        self.lock().take()
     }
 
     /// An append is on the disk, all of it.
@@ -265,7 +296,7 @@ impl Shared {
 
     pub(super) fn close(&self) {
         self.lock().closing = true;
-        self.work.notify_one();
+        self.wake_writer();
         self.room.notify_waiters();
     }
 

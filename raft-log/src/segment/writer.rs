@@ -6,8 +6,11 @@
 //! and holds up those after it. The first error ends the thread and the log: after a failed
 //! fdatasync the kernel may have dropped what it could not write, so a retry proves nothing.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use opentelemetry::global;
@@ -23,6 +26,7 @@ use super::logical::Stamped;
 use super::open::Open;
 use super::shared::{Append, Request, Shared, Work};
 use super::slots::Slots;
+use crate::environment::Environment;
 
 /// About how much is written at once. More would delay the first callback for little gain.
 const CHUNK_BYTES: u64 = 4 << 20;
@@ -62,24 +66,62 @@ impl Writer {
         }
     }
 
-    /// Runs until the log is closed or an error stops it.
-    pub(super) fn run(mut self) {
-        if let Err(error) = self.serve() {
-            error!(%error, "the log stops: a write failed");
-            self.stop(error);
+    /// Starts a thread that runs until the log is closed or an error stops it; where the disk does
+    /// not block, a task.
+    pub(super) fn start(
+        self,
+        environment: Arc<dyn Environment>,
+        lock: Box<dyn Any + Send>,
+    ) -> io::Result<Option<JoinHandle<()>>> {
+        if environment.disk_delay().is_some() {
+            tokio::spawn(async move {
+                self.run_as_task(&*environment).await;
+                drop(lock);
+            });
+            return Ok(None);
+        }
+        let thread = std::thread::Builder::new().name("log-writer".into());
+        let run = move || {
+            self.run();
+            drop(lock);
+        };
+        thread.spawn(run).map(Some)
+    }
+
+    fn run(mut self) {
+        let mut goes_on = true;
+        while goes_on {
+            let work = self.shared.take(self.patience());
+            goes_on = self.serve(work);
         }
     }
 
-    fn serve(&mut self) -> Result<(), Error> {
-        loop {
-            let idle = self.mark_is_due().then_some(self.idle);
-            match self.shared.take(idle) {
-                Work::Requests(requests) => self.serve_round(requests)?,
-                Work::Idle => self.mark()?,
-                Work::Close if self.mark_is_due() => self.mark()?,
-                Work::Close => return Ok(()),
-            }
+    async fn run_as_task(mut self, environment: &dyn Environment) {
+        let mut goes_on = true;
+        while goes_on {
+            let work = self.shared.wait(self.patience()).await;
+            tokio::time::sleep(environment.disk_delay().unwrap_or_default()).await;
+            goes_on = self.serve(work);
         }
+    }
+
+    /// How long it may be idle.
+    fn patience(&self) -> Option<Duration> {
+        self.mark_is_due().then_some(self.idle)
+    }
+
+    /// Whether there is more to come.
+    fn serve(&mut self, work: Work) -> bool {
+        let is_last = matches!(work, Work::Close) && !self.mark_is_due();
+        let served = match work {
+            Work::Requests(requests) => self.serve_round(requests),
+            Work::Close if is_last => Ok(()),
+            Work::Idle | Work::Close => self.mark(),
+        };
+        let Err(error) = served else { return !is_last };
+        error!(%error, "the log stops: a write failed");
+        self.stop(error);
+        false
     }
 
     fn serve_round(&mut self, requests: VecDeque<Request>) -> Result<(), Error> {

@@ -1,10 +1,12 @@
 //! What the log service takes from `hub.yaml`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use kit::config::ConfigError;
 use kit::service::Context;
 use raft_log::NodeConfig;
+use raft_log::environment::Real;
 
 /// Memory for the newest records of a node.
 const CACHE_BYTES: usize = 32 << 20;
@@ -42,6 +44,7 @@ impl Config {
                 election_timeout: *log.election_timeout,
                 cache_bytes: CACHE_BYTES,
                 tls: context.tls.as_ref().map(|tls| tls.client.clone()),
+                environment: Arc::new(Real),
             },
         })
     }

@@ -114,9 +114,7 @@ impl Service {
     async fn serve(&self, listener: TcpListener) -> Result<(), Error> {
         let group = self.config.node.group;
         let (node, reports) = (self.node.clone(), self.reports.clone());
-        let log = LogServer::new(Log::new(node, group, reports, self.shutdown.clone()))
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let log = server(Log::new(node, group, reports, self.shutdown.clone()));
         kit::tls::server(self.tls.as_ref())?
             .add_service(self.node.peer_service())
             .add_service(log)
@@ -153,6 +151,21 @@ impl Service {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
+}
+
+/// What the hub's own services talk to, without the process around it.
+pub fn log_server(
+    node: Node,
+    group: u32,
+    shutdown: CancellationToken,
+) -> LogServer<impl proto::rpc::log_server::Log> {
+    server(Log::new(node, group, Arc::default(), shutdown))
+}
+
+fn server(log: Log) -> LogServer<Log> {
+    LogServer::new(log)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 fn incoming(listener: TcpListener) -> TcpIncoming {

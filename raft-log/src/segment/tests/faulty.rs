@@ -292,6 +292,15 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.spend()?;
+        let file = inner.names.get(from).cloned().ok_or(ErrorKind::NotFound)?;
+        inner.rename(to, Some(file));
+        inner.rename(from, None);
+        Ok(())
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         let mut inner = self.inner();
         inner.spend()?;
