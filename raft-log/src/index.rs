@@ -17,8 +17,6 @@ use crate::state::Placed;
 
 const APPLIED: &[u8] = b"a";
 const OFFSET: u8 = b'o';
-/// The index of a node that holds nothing else: recent blocks are what is read.
-const CACHE_BYTES: u64 = 8 << 20;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
@@ -37,8 +35,8 @@ pub enum IndexError {
 
 impl Index {
     /// Opens the index; one that does not open is moved aside and starts empty.
-    pub(crate) fn open(directory: &Path) -> Result<Index, IndexError> {
-        match Self::open_existing(directory) {
+    pub(crate) fn open(directory: &Path, cache_bytes: usize) -> Result<Index, IndexError> {
+        match Self::open_existing(directory, cache_bytes) {
             Ok(index) => Ok(index),
             Err(error) => {
                 let aside = directory.with_extension("damaged");
@@ -46,15 +44,15 @@ impl Index {
                 // One damaged copy is enough to look at.
                 let _ = std::fs::remove_dir_all(&aside);
                 std::fs::rename(directory, &aside).map_err(IndexError::Aside)?;
-                Self::open_existing(directory)
+                Self::open_existing(directory, cache_bytes)
             }
         }
     }
 
-    fn open_existing(directory: &Path) -> Result<Index, IndexError> {
+    fn open_existing(directory: &Path, cache_bytes: usize) -> Result<Index, IndexError> {
         let db = sled::Config::new()
             .path(directory)
-            .cache_capacity(CACHE_BYTES)
+            .cache_capacity(cache_bytes as u64)
             .flush_every_ms(Some(1000))
             .mode(sled::Mode::LowSpace)
             .open()?;
@@ -136,7 +134,7 @@ mod tests {
     #[test]
     fn finds_the_envelope_that_holds_an_offset() {
         let directory = tempfile::tempdir().unwrap();
-        let index = Index::open(directory.path()).unwrap();
+        let index = Index::open(directory.path(), 1 << 20).unwrap();
         index.record(3, &[placed(0, 2), placed(2, 5)]).unwrap();
         index.record(4, &[placed(7, 1)]).unwrap();
         let offsets = |from| -> Vec<(u64, u64)> {
@@ -158,7 +156,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("index");
         std::fs::write(&path, "not a directory").unwrap();
-        let index = Index::open(&path).unwrap();
+        let index = Index::open(&path, 1 << 20).unwrap();
         assert_eq!(index.applied().unwrap(), None);
         assert!(path.with_extension("damaged").exists());
     }

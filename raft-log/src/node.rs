@@ -302,7 +302,7 @@ fn open_files(config: &NodeConfig) -> Result<(NodeIdentity, Machine, Store), Nod
         .map_err(|error| NodeError::Raft(error.to_string()))?;
     let checkpoints = environment.directory(&config.data_dir.join("checkpoints"))?;
     let checkpoints = Checkpoints::new(checkpoints);
-    let index = Index::open(&config.data_dir.join("index"))?;
-    let machine = Machine::open(checkpoints, index, segments, config.cache_bytes)?;
+    let index = Index::open(&config.data_dir.join("index"), config.index_cache_bytes())?;
+    let machine = Machine::open(checkpoints, index, segments, config.recent_bytes())?;
     Ok((identity, machine, store))
 }

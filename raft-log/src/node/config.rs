@@ -29,8 +29,8 @@ pub struct NodeConfig {
     pub heartbeat: Duration,
     /// Followers wait for a leader this long, and up to twice as long.
     pub election_timeout: Duration,
-    /// Memory for the newest records, and as much again for the newest entries.
-    pub cache_bytes: usize,
+    /// For what the log keeps in memory to be fast; its other memory is small and bounded.
+    pub memory_bytes: usize,
     /// For connections to the peers; clear text when absent.
     pub tls: Option<ClientTlsConfig>,
     /// The machine it runs on.
@@ -53,7 +53,21 @@ pub enum NodeError {
     Raft(String),
 }
 
+/// Index pages beyond this are read from the disk's cache as fast.
+const MAX_INDEX_BYTES: usize = 8 << 20;
+/// More that waits for the disk makes nothing faster.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+
 impl NodeConfig {
+    /// The newest records, for those who read near the end.
+    pub(super) fn recent_bytes(&self) -> usize {
+        self.memory_bytes / 3
+    }
+
+    pub(super) fn index_cache_bytes(&self) -> usize {
+        (self.memory_bytes / 6).min(MAX_INDEX_BYTES)
+    }
+
     pub(super) fn segment_options(&self, identity: NodeIdentity) -> segment::Options {
         let directory = self.data_dir.join("segments");
         // A directory that was copied to another hub is refused.
@@ -63,7 +77,8 @@ impl NodeConfig {
             .fold(0, |id, b| id << 8 | u128::from(*b));
         let mut options = segment::Options::new(directory, cluster, identity.0);
         options.segment_bytes = self.segment_bytes;
-        options.cache_bytes = self.cache_bytes;
+        options.cache_bytes = self.memory_bytes / 3;
+        options.waiting_bytes = (self.memory_bytes / 6).min(MAX_WAITING_BYTES);
         options.environment = self.environment.clone();
         options
     }

@@ -30,7 +30,7 @@ impl StoreBuilder<TypeConfig, Store, Machine, tempfile::TempDir> for Builder {
         let (segments, recovered) = Segments::open(options).unwrap();
         let store = Store::new(segments.clone(), &recovered).unwrap();
         let checkpoints = checkpoints(&directory);
-        let index = Index::open(&directory.path().join("index")).unwrap();
+        let index = Index::open(&directory.path().join("index"), 1 << 20).unwrap();
         let machine = Machine::open(checkpoints, index, segments, 1 << 20).unwrap();
         Ok((directory, store, machine))
     }

@@ -8,9 +8,6 @@ use kit::service::Context;
 use raft_log::NodeConfig;
 use raft_log::environment::Real;
 
-/// Memory for the newest records of a node.
-const CACHE_BYTES: usize = 32 << 20;
-
 #[derive(Clone, Debug)]
 pub struct Config {
     pub listen: SocketAddr,
@@ -42,7 +39,7 @@ impl Config {
                 segment_bytes: log.segment_bytes.as_u64(),
                 heartbeat: *log.heartbeat,
                 election_timeout: *log.election_timeout,
-                cache_bytes: CACHE_BYTES,
+                memory_bytes: usize::try_from(log.memory.as_u64()).unwrap_or(usize::MAX),
                 tls: context.tls.as_ref().map(|tls| tls.client.clone()),
                 environment: Arc::new(Real),
             },

@@ -95,6 +95,8 @@ pub struct LogConfig {
     /// Where child hubs connect; absent, none are accepted.
     pub uplink: Option<Placed<SocketAddr>>,
     pub segment_bytes: Placed<ByteSize>,
+    /// For what the log keeps in memory to be fast. An edge box does with 8 MiB.
+    pub memory: Placed<ByteSize>,
     pub heartbeat: Placed<Duration>,
     /// The least wait for a leader before an election; the most is twice this.
     pub election_timeout: Placed<Duration>,
@@ -109,6 +111,7 @@ impl Default for LogConfig {
             nodes: None,
             uplink: None,
             segment_bytes: Placed::unplaced(ByteSize::mib(64)),
+            memory: Placed::unplaced(ByteSize::mib(96)),
             heartbeat: Placed::unplaced(Duration::from_millis(250)),
             election_timeout: Placed::unplaced(Duration::from_secs(1)),
             linger: Placed::unplaced(Duration::from_millis(2)),
