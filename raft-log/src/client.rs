@@ -14,7 +14,7 @@ use std::time::Duration;
 use proto::rpc::command::Operation;
 use proto::rpc::propose_response::Reply;
 use proto::rpc::{self, CursorPosition, CursorState, RefusalKind, SessionState, SessionUpdate};
-use proto::{Batch, Offset, Record};
+use proto::{Batch, Nanos, Offset, Record};
 use tokio::time::Instant;
 
 use crate::environment::{Environment, Real};
@@ -154,6 +154,17 @@ impl LogClient {
         self.propose(Operation::UpdateSessions(rpc::UpdateSessions { sessions }))
             .await
             .map(drop)
+    }
+
+    /// Where records begin that were committed at `time` or later, as the nearest node has applied
+    /// them.
+    pub async fn offset_at(&self, time: Nanos) -> Result<Offset, ClientError> {
+        let request = rpc::OffsetAtRequest {
+            group: self.group,
+            time: time.0,
+        };
+        let found = self.nearest(|mut log| async move { log.offset_at(request).await });
+        Ok(Offset(found.await?.offset))
     }
 
     /// The retained messages whose topics match, and the offset they are current up to.

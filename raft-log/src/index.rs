@@ -13,6 +13,8 @@
 
 use std::path::Path;
 
+use proto::Nanos;
+
 use crate::state::Placed;
 
 const APPLIED: &[u8] = b"a";
@@ -99,6 +101,26 @@ impl Index {
         Ok(found)
     }
 
+    /// Offset of the first envelope before `end` that was committed at `time` or later. Leader time
+    /// never decreases along the log, so this halves what is left until one remains.
+    pub(crate) fn at_time(&self, time: Nanos, end: u64) -> Result<u64, IndexError> {
+        let first = self.from(0, 1)?;
+        let (mut low, mut high) = (first.first().map_or(end, |(_, p)| p.offset), end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some((_, placed)) = self.from(middle, 1)?.into_iter().next() else {
+                break;
+            };
+            if placed.leader_time < time {
+                low = placed.offset + u64::from(placed.count);
+            } else {
+                // Never behind the middle, since this envelope holds it.
+                high = placed.offset;
+            }
+        }
+        Ok(low)
+    }
+
     /// Forgets everything: another state is taken over.
     pub(crate) fn clear(&self) -> Result<(), IndexError> {
         Ok(self.db.clear()?)
@@ -149,6 +171,36 @@ mod tests {
         assert_eq!(offsets(6), [(3, 2), (4, 7)]);
         assert_eq!(offsets(8), []);
         assert_eq!(index.applied().unwrap(), Some(4));
+    }
+
+    #[test]
+    fn finds_what_was_committed_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = Index::open(directory.path(), 1 << 20).unwrap();
+        assert_eq!(index.at_time(Nanos(5), 0).unwrap(), 0);
+        // The first ten offsets are gone, and three envelopes share a time.
+        let times = [20, 20, 20, 35, 70];
+        for (at, time) in (0..).zip(times) {
+            let place = Placed {
+                leader_time: Nanos(time),
+                ..placed(10 + 4 * at, 4)
+            };
+            index.record(at, &[place]).unwrap();
+        }
+        let expected = [
+            (i64::MIN, 10),
+            (20, 10),
+            (21, 22),
+            (35, 22),
+            (36, 26),
+            (70, 26),
+            (71, 30),
+        ];
+        for (time, offset) in expected {
+            assert_eq!(index.at_time(Nanos(time), 30).unwrap(), offset, "{time}");
+        }
+        // An index that is ahead of the state: what is not applied yet is not told.
+        assert_eq!(index.at_time(Nanos(70), 26).unwrap(), 26);
     }
 
     #[test]

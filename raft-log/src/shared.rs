@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use proto::rpc::command::Operation;
 use proto::rpc::{Delivery, Envelope};
-use proto::{Lane, Offset, Origin, rpc};
+use proto::{Lane, Nanos, Offset, Origin, rpc};
 use tokio::sync::watch;
 
 use crate::index::{Index, IndexError};
@@ -158,6 +158,12 @@ impl Shared {
             stretch.deliveries.push(delivery);
         }
         Ok(stretch)
+    }
+
+    /// Where records begin that were committed at `time` or later. Blocks.
+    pub(crate) fn offset_at(&self, time: Nanos) -> Result<u64, IndexError> {
+        let end = self.state().next_offset;
+        self.index.at_time(time, end)
     }
 
     fn operation(&self, log_index: u64) -> Result<Option<Operation>, ReadError> {

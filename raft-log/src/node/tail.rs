@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use proto::rpc::TailResponse;
-use proto::{Lane, Offset};
+use proto::{Lane, Nanos, Offset};
 use tokio::sync::watch;
 
 use super::Node;
@@ -25,6 +25,16 @@ pub enum TailError {
 }
 
 impl Node {
+    /// Offset of the first envelope that was committed at `time` or later; the log's end when there
+    /// is none yet.
+    pub async fn offset_at(&self, time: Nanos) -> Result<Offset, TailError> {
+        let shared = self.shared.clone();
+        let find = move || shared.offset_at(time);
+        let found = blocking(&*self.config.environment, find).await;
+        let found = found.map_err(|_| TailError::Ended)?;
+        Ok(Offset(found.map_err(ReadError::Index)?))
+    }
+
     /// Envelopes of some lanes (all when empty) from `offset` on, in order. Ends at what is applied
     /// now if `stop_at_end` is set, never otherwise.
     pub fn tail(

@@ -220,6 +220,17 @@ impl rpc::log_server::Log for Log {
         Ok(Response::new(Box::pin(tail)))
     }
 
+    async fn offset_at(
+        &self,
+        request: Request<rpc::OffsetAtRequest>,
+    ) -> Result<Response<rpc::OffsetAtResponse>, Status> {
+        let request = request.into_inner();
+        self.check_group(request.group)?;
+        let offset = self.node.offset_at(Nanos(request.time)).await;
+        let offset = offset.map_err(|error| Status::data_loss(error.to_string()))?;
+        Ok(Response::new(rpc::OffsetAtResponse { offset: offset.0 }))
+    }
+
     type RetainedStream = Answers<rpc::RetainedResponse>;
 
     async fn retained(

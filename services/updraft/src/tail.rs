@@ -2,11 +2,12 @@
 
 use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::StreamExt;
 use proto::rpc::{Delivery, Envelope};
-use proto::{Batch, Lane, Offset, Record, TopicFilter};
+use proto::{Batch, Lane, Nanos, Offset, Record, TopicFilter};
 use raft_log::client::TailFrom;
 
 use crate::client::LogArgs;
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// Offset to begin at; absent: only what comes from now on
     #[arg(long, value_name = "OFFSET")]
     from: Option<u64>,
+    /// Begin with what was committed this long ago, such as 10m or 2h
+    #[arg(long, value_name = "AGO", conflicts_with = "from", value_parser = humantime::parse_duration)]
+    since: Option<Duration>,
     /// Only this lane: normal, urgent or bulk. May be given several times
     #[arg(long, value_parser = lane)]
     lane: Vec<Lane>,
@@ -43,9 +47,10 @@ fn lane(name: &str) -> Result<Lane, String> {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let log = args.log.connect()?;
-    let offset = match args.from {
-        Some(offset) => offset,
-        None => log.status().await?.next_offset,
+    let offset = match (args.from, args.since) {
+        (Some(offset), _) => offset,
+        (None, Some(ago)) => log.offset_at(before(ago)).await?.0,
+        (None, None) => log.status().await?.next_offset,
     };
     let from = TailFrom {
         offset: Offset(offset),
@@ -69,6 +74,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
+}
+
+/// By this machine's clock; the log's own is that of its leader.
+fn before(ago: Duration) -> Nanos {
+    let ago = i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX);
+    Nanos(Nanos::now().0.saturating_sub(ago))
 }
 
 /// Prints the records of an envelope; returns how many were printed in all.

@@ -1,7 +1,7 @@
 //! What is acknowledged stays: over restarts, fail-overs and nodes that were away (I1, I3, I4).
 
 use crate::rig::{Hub, deliveries, payloads, record};
-use proto::Offset;
+use proto::{Nanos, Offset};
 
 async fn append(hub: &Hub, texts: std::ops::Range<u32>) -> Vec<Offset> {
     let producer = hub.producer();
@@ -43,6 +43,25 @@ async fn one_node_keeps_everything_over_a_restart() {
         from_907[0].0 <= 907 && from_907.contains(&(907, "907".to_owned())),
         "{from_907:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_tells_where_to_begin() {
+    let hub = Hub::start("acme.edge", 1).await;
+    for number in 0..20 {
+        append(&hub, number..number + 1).await;
+    }
+    let client = hub.client();
+    let deliveries = deliveries(&client, 0).await;
+    for delivery in &deliveries {
+        let time = Nanos(delivery.leader_time);
+        let first = deliveries.iter().find(|d| d.leader_time == time.0).unwrap();
+        assert_eq!(client.offset_at(time).await.unwrap(), Offset(first.offset));
+    }
+    let last = deliveries.last().unwrap().leader_time;
+    let end = client.offset_at(Nanos(last + 1)).await.unwrap();
+    assert_eq!(end, Offset(20));
+    assert_eq!(client.offset_at(Nanos(0)).await.unwrap(), Offset(0));
 }
 
 /// The index can be lost at any time: it is built again from checkpoints and log.
