@@ -41,6 +41,16 @@ impl LogClient {
     /// # Errors
     /// [`ClientError::Unavailable`] when no node answers.
     pub async fn members(&self) -> Result<MembersResponse, ClientError> {
+        let known = self.channels.len();
+        let answer = self.best_members().await?;
+        // Those that were not known until now may include the leader.
+        if !answer.leads && self.channels.len() > known {
+            return self.best_members().await;
+        }
+        Ok(answer)
+    }
+
+    async fn best_members(&self) -> Result<MembersResponse, ClientError> {
         let answers = self.ask_members(None).await;
         let best = answers.into_iter().max_by_key(|(_, answer)| {
             let formed = !answer.members.is_empty();
