@@ -5,6 +5,7 @@
 //! after a fault.
 
 mod channels;
+mod cluster;
 mod producer;
 mod tail;
 mod topology;
@@ -211,9 +212,14 @@ impl LogClient {
         };
         let deadline = Instant::now() + PROPOSE_TIMEOUT;
         loop {
+            self.learn_members();
             let mut log = self.channels.leader();
             let attempt = tokio::time::timeout_at(deadline, log.client.propose(request.clone()));
-            let status = match attempt.await {
+            let answered = tokio::select! {
+                answered = attempt => answered,
+                () = self.displaced(log.index) => continue,
+            };
+            let status = match answered {
                 Ok(Ok(response)) => {
                     return response
                         .into_inner()
@@ -260,7 +266,7 @@ impl LogClient {
 }
 
 /// The innermost reason: the outer ones only say "transport error".
-fn why(status: &tonic::Status) -> String {
+pub(crate) fn why(status: &tonic::Status) -> String {
     let mut innermost: &dyn std::error::Error = status;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -2,9 +2,12 @@
 
 mod bootstrap;
 mod config;
+mod handover;
 mod identity;
+mod membership;
 mod progress;
 mod report;
+mod standing;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -19,11 +22,13 @@ use proto::rpc::command::Operation;
 use proto::rpc::raft_server::RaftServer;
 use proto::rpc::{self, Command, MAX_MESSAGE_BYTES, Refusal, RefusalKind};
 use proto::{Record, TopicFilter};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
+use tokio_util::sync::CancellationToken;
 
 pub use config::{NodeConfig, NodeError};
 pub use progress::Progress;
 pub use report::Gauges;
+pub use standing::Standing;
 pub use tail::TailError;
 
 use crate::checkpoint::Checkpoints;
@@ -34,6 +39,7 @@ use crate::raft::machine::Machine;
 use crate::raft::network::Network;
 use crate::raft::service::Service;
 use crate::raft::store::Store;
+use crate::raft::succession::{Gone, Succession};
 use crate::raft::types::{Proposal, Raft, TypeConfig};
 use crate::refusal::refusal;
 use crate::segment::Segments;
@@ -48,6 +54,11 @@ pub struct Node {
     raft: Raft,
     shared: Arc<Shared>,
     heard: Heard,
+    gone: Gone,
+    /// Held while the members are changed.
+    changing: Arc<Mutex<()>>,
+    /// The node is about to stop.
+    leaving: CancellationToken,
 }
 
 impl std::fmt::Debug for Node {
@@ -98,7 +109,26 @@ impl Node {
             raft,
             shared,
             heard: Heard::default(),
+            gone: Gone::default(),
+            changing: Arc::default(),
+            leaving: CancellationToken::new(),
         })
+    }
+
+    /// Watches over the leader, and over what a leader has to end; for as long as the node runs.
+    pub async fn attend(&self) {
+        let succession = Succession {
+            raft: self.raft.clone(),
+            group: self.config.group,
+            node_id: self.config.node_id.0,
+            identity: self.identity,
+            tls: self.config.tls.clone(),
+            gone: self.gone.clone(),
+        };
+        tokio::select! {
+            () = succession.run() => {}
+            () = self.settle_when_leading() => {}
+        }
     }
 
     /// Forms the hub with the configured nodes if that has not happened yet, and names it. Ends
@@ -115,7 +145,12 @@ impl Node {
             group: self.config.group,
             node_id: self.config.node_id.0,
             identity: self.identity,
+            hub: self.config.hub.to_string(),
+            shared: self.shared.clone(),
             heard: self.heard.clone(),
+            gone: self.gone.clone(),
+            leaving: self.leaving.clone(),
+            stranger: Arc::default(),
         };
         RaftServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -7,6 +7,7 @@ mod rig;
 mod init;
 mod nab;
 mod quorum;
+mod membership;
 mod guards;
 #[cfg(feature = "sabotage")]
 mod controls;

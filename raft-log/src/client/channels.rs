@@ -1,9 +1,10 @@
 //! Connections to the nodes of a hub, and which of them to ask.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use proto::rpc::cluster_client::ClusterClient;
 use proto::rpc::log_client;
 use proto::rpc::{MAX_MESSAGE_BYTES, Refusal};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
@@ -19,9 +20,17 @@ pub(super) struct Node {
     pub(super) client: Client,
 }
 
+/// Nodes that are remembered at most; those of the configuration come first and always stay.
+const MAX_NODES: usize = 16;
+/// The hub may have got other nodes since.
+const LEARN_EVERY: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Debug)]
 pub(super) struct Channels {
-    nodes: Arc<[(String, Channel)]>,
+    /// Only grows: an index stays that of its node.
+    nodes: Arc<Mutex<Vec<(String, Channel)>>>,
+    tls: Option<ClientTlsConfig>,
+    learned: Arc<Mutex<Option<Instant>>>,
     /// Index of the node believed to lead.
     leader: Arc<AtomicUsize>,
     /// Index of the node that reads go to.
@@ -42,23 +51,58 @@ impl Channels {
             .map(|address| Ok((address.clone(), connect_in(environment, address, tls)?)))
             .collect();
         Ok(Channels {
-            nodes: nodes?.into(),
+            nodes: Arc::new(Mutex::new(nodes?)),
+            tls: tls.cloned(),
+            learned: Arc::default(),
             leader: Arc::default(),
             nearest: Arc::default(),
         })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+        self.lock().len()
     }
 
-    pub(super) fn address(&self, index: usize) -> &str {
-        &self.nodes[index].0
+    pub(super) fn address(&self, index: usize) -> String {
+        self.lock()[index].0.clone()
     }
 
     /// Every node, by its address.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&str, Client)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (String, Client)> {
         (0..self.len()).map(|index| (self.address(index), self.node(index).client))
+    }
+
+    pub(super) fn cluster(&self, index: usize) -> ClusterClient<Channel> {
+        ClusterClient::new(self.lock()[index].1.clone())
+    }
+
+    /// Whether it is time to ask who the hub's nodes are; counts as asked.
+    pub(super) fn is_to_learn(&self) -> bool {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = learned.is_none_or(|at| at.elapsed() >= LEARN_EVERY);
+        if due {
+            *learned = Some(Instant::now());
+        }
+        due
+    }
+
+    /// Index of the node at an address, which may be one that was not known; `None` when there are
+    /// too many, or it is no address.
+    pub(super) fn learn(&self, address: &str) -> Option<usize> {
+        let mut nodes = self.lock();
+        if let Some(known) = nodes.iter().position(|(known, _)| known == address) {
+            return Some(known);
+        }
+        if address.is_empty() || nodes.len() >= MAX_NODES {
+            return None;
+        }
+        let channel = connect_lazy(address, self.tls.as_ref()).ok()?;
+        nodes.push((address.to_owned(), channel));
+        Some(nodes.len() - 1)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Channel)>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn leader(&self) -> Node {
@@ -71,26 +115,24 @@ impl Channels {
 
     /// The node did not take a request: go where it points to, or to the next one.
     pub(super) fn follow(&self, index: usize, refusal: &Refusal) {
-        let named = self
-            .nodes
-            .iter()
-            .position(|(address, _)| *address == refusal.leader);
-        self.leader.store(
-            named.unwrap_or((index + 1) % self.nodes.len()),
-            Ordering::Relaxed,
-        );
+        let named = self.learn(&refusal.leader);
+        self.leads(named.unwrap_or((index + 1) % self.len()));
+    }
+
+    pub(super) fn leads(&self, index: usize) {
+        self.leader.store(index, Ordering::Relaxed);
     }
 
     /// The node does not answer reads: the next one shall.
     pub(super) fn skip(&self, index: usize) {
-        let next = (index + 1) % self.nodes.len();
+        let next = (index + 1) % self.len();
         let _ = self
             .nearest
             .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn node(&self, index: usize) -> Node {
-        let client = Client::new(self.nodes[index].1.clone())
+        let client = Client::new(self.lock()[index].1.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Node { index, client }

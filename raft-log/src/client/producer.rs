@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::LogClient;
+use super::cluster::Silence;
 use window::{Outcome, Window};
 
 /// Appends sent and not answered; more wait in the queue.
@@ -243,7 +244,13 @@ impl Task {
         // Room for the whole window, so that sending never waits for the reader of the answers.
         let (requests, receiver) = mpsc::channel(2 * WINDOW);
         let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        match log.client.append(stream).await {
+        let answered = tokio::select! {
+            answered = log.client.append(stream) => answered,
+            () = self.client.displaced(log.index) => {
+                return Err(tonic::Status::unavailable("another node leads"));
+            }
+        };
+        match answered {
             Ok(response) => Ok(Connection {
                 node: log.index,
                 requests,
@@ -265,8 +272,11 @@ impl Task {
                 return;
             }
         }
+        let (client, silence) = (self.client.clone(), Silence::begun());
+        let mut displaced = std::pin::pin!(client.displaced_when(connection.node, &silence));
         let mut answer_by = Instant::now() + ANSWER_TIMEOUT;
         while !self.is_done() {
+            self.client.learn_members();
             let has_room = self.window.len() < WINDOW;
             let due = self.open.due.filter(|_| has_room);
             tokio::select! {
@@ -278,6 +288,7 @@ impl Task {
                         return;
                     }
                     answer_by = Instant::now() + ANSWER_TIMEOUT;
+                    silence.begin();
                     // The log is free for the next one: waiting longer gains nothing.
                     if !self.flush(&connection).await {
                         return;
@@ -290,6 +301,7 @@ impl Task {
                     }
                     if self.window.is_empty() {
                         answer_by = Instant::now() + ANSWER_TIMEOUT;
+                        silence.begin();
                     }
                     let at_once = self.window.is_empty() || self.open.is_full() || self.ended;
                     if (at_once || self.open.is_due()) && !self.flush(&connection).await {
@@ -301,6 +313,7 @@ impl Task {
                         return;
                     }
                 }
+                () = &mut displaced, if !self.window.is_empty() => return,
             }
         }
     }

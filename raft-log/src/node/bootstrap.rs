@@ -44,10 +44,9 @@ pub(super) async fn form(node: &Node) {
             }
             Err(Absent::Silent(_)) => {}
             Err(Absent::FormedBefore(id)) => {
-                tracing::error!(
+                tracing::info!(
                     node = id.0,
-                    "the hub was formed before, but this node has no data; it can't come back \
-                     under its old id"
+                    "the hub was formed before; this node waits to join it"
                 );
                 return;
             }
@@ -114,14 +113,14 @@ pub(super) async fn name(node: &Node) {
         }
         sleep(RETRY_PAUSE).await;
     }
-    warn_of_other_addresses(node);
+    tell_of_other_addresses(node);
     if let Some(hub) = node.hub() {
         tracing::info!(hub = %hub.path, incarnation = %hub.incarnation, "hub is formed");
     }
 }
 
-/// Who belongs to a hub is decided once; a file that says something else since is not followed.
-fn warn_of_other_addresses(node: &Node) {
+/// Who belongs to a hub is decided by its log; a file that says something else is not followed.
+fn tell_of_other_addresses(node: &Node) {
     let members: BTreeMap<u64, String> = node
         .status()
         .nodes
@@ -135,10 +134,10 @@ fn warn_of_other_addresses(node: &Node) {
         .map(|(id, address)| (id.0, address.clone()))
         .collect();
     if members != configured {
-        tracing::warn!(
+        tracing::info!(
             ?members,
             ?configured,
-            "log.nodes differs from the nodes that formed the hub; those are used"
+            "log.nodes differs from the members of the hub; the members count"
         );
     }
 }

@@ -88,8 +88,10 @@ impl NodeConfig {
         let config = openraft::Config {
             cluster_name: self.hub.to_string(),
             heartbeat_interval: millis(self.heartbeat),
-            election_timeout_min: millis(self.election_timeout),
-            election_timeout_max: millis(self.election_timeout).saturating_mul(2),
+            // A follower honours the lease of a leader that it has heard, which is the larger of
+            // these, and waits for a random time between them after it.
+            election_timeout_min: millis(self.election_timeout).saturating_mul(11) / 20,
+            election_timeout_max: millis(self.election_timeout).saturating_mul(9) / 10,
             install_snapshot_timeout: 60_000,
             // Snapshots are checkpoints that the retention point makes, nothing else does.
             snapshot_policy: SnapshotPolicy::Never,

@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    fn own_address(&self) -> String {
+    pub(super) fn own_address(&self) -> String {
         let address = self.config.nodes.get(&self.config.node_id);
         address.cloned().unwrap_or_default()
     }

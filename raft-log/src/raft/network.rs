@@ -73,6 +73,7 @@ impl Peer {
             vote: Some(convert::vote_message(&request.vote)),
             last_log_id: request.last_log_id.as_ref().map(convert::log_id_message),
             leadership_transfer: request.leadership_transfer,
+            leader_gone: false,
         }
     }
 }

@@ -7,12 +7,21 @@ use proto::ids::NodeIdentity;
 use proto::rpc;
 use proto::rpc::append_entries_response::Result as Answer;
 use proto::rpc::raft_server;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::{Stream, StreamExt as _, stream};
+use openraft::async_runtime::WatchReceiver as _;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::raft::convert;
 use crate::raft::heard::Heard;
 use crate::raft::network;
+use crate::raft::succession::Gone;
 use crate::raft::types::{Raft, Snapshot, TypeConfig};
+use crate::shared::Shared;
 
 /// Serves one node's Raft to its peers.
 #[derive(Clone)]
@@ -21,7 +30,13 @@ pub(crate) struct Service {
     pub(crate) group: u32,
     pub(crate) node_id: u64,
     pub(crate) identity: NodeIdentity,
+    pub(crate) hub: String,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) heard: Heard,
+    pub(crate) gone: Gone,
+    pub(crate) leaving: CancellationToken,
+    /// A message came for other data than this node has.
+    pub(crate) stranger: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Service {
@@ -45,16 +60,40 @@ impl Service {
             return Err(Status::failed_precondition(message));
         }
         if target.identity != self.identity.to_bytes() {
-            tracing::error!(
-                node = self.node_id,
-                "the data directory of this node is not the one that joined the hub; it must join \
-                 as a new node"
-            );
+            // Said once: its peers go on asking until somebody acts.
+            if !self.stranger.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    node = self.node_id,
+                    "the data directory of this node is not the one that joined the hub; run \
+                     `updraft cluster replace {}`",
+                    self.node_id
+                );
+            }
             return Err(Status::failed_precondition(
                 "the node's data directory is another one",
             ));
         }
         Ok(())
+    }
+}
+
+impl Service {
+    async fn until_not_leading(self, vote: crate::raft::types::Vote) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            {
+                let now = metrics.borrow_watched();
+                // The metrics may be a moment behind the vote that this node leads with.
+                let other = now.vote > vote || now.running_state.is_err();
+                if other || self.leaving.is_cancelled() {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { return },
+                () = self.leaving.cancelled() => return,
+            }
+        }
     }
 }
 
@@ -138,11 +177,13 @@ impl raft_server::Raft for Service {
     ) -> Result<Response<rpc::VoteResponse>, Status> {
         let request = request.into_inner();
         self.check(request.target.as_ref())?;
-        let response = self
-            .raft
-            .pre_vote(vote_request(&request)?)
-            .await
-            .map_err(internal)?;
+        let vote = vote_request(&request)?;
+        let (asked, last) = (vote.vote, vote.last_log_id);
+        let mut response = self.raft.pre_vote(vote).await.map_err(internal)?;
+        // The lease of a leader whose process has ended protects nobody; log and term count.
+        if request.leader_gone && self.gone.is(&response.vote) {
+            response.vote_granted = last >= response.last_log_id && asked >= response.vote;
+        }
         Ok(vote_response(&response))
     }
 
@@ -197,6 +238,35 @@ impl raft_server::Raft for Service {
             node_id: self.node_id,
             identity: self.identity.to_bytes(),
             initialised: self.raft.is_initialized().await.map_err(internal)?,
+            hub: self.hub.clone(),
+            incarnation: {
+                let state = self.shared.state();
+                let hub = state.hub.as_ref();
+                hub.map_or_else(Default::default, |hub| hub.incarnation.to_bytes())
+            },
         }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<rpc::WatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<rpc::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        self.check(request.target.as_ref())?;
+        let vote = self.raft.with_raft_state(|state| *state.vote_ref());
+        let vote = vote.await.map_err(internal)?;
+        let led_by_this = vote.is_committed() && vote.leader_id().node_id == self.node_id;
+        let leads = led_by_this && !self.leaving.is_cancelled();
+        let first = stream::iter([Ok(rpc::WatchResponse {
+            vote: Some(convert::vote_message(&vote)),
+            leads,
+        })]);
+        if !leads {
+            return Ok(Response::new(Box::pin(first)));
+        }
+        let open = stream::once(self.clone().until_not_leading(vote)).filter_map(async |()| None);
+        Ok(Response::new(Box::pin(first.chain(open))))
     }
 }

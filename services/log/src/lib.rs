@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod readiness;
 mod service;
+mod cluster;
 mod uplink;
 mod reports;
 mod metrics;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::rpc::MAX_MESSAGE_BYTES;
+use proto::rpc::cluster_server::ClusterServer;
 use proto::rpc::log_server::LogServer;
 use proto::rpc::uplink_server::UplinkServer;
 use raft_log::Node;
@@ -28,6 +30,7 @@ use tonic::transport::server::TcpIncoming;
 pub use config::Config;
 pub use error::Error;
 
+use cluster::Cluster;
 use kit::ready::Part;
 use kit::service::Context;
 use metrics::Metrics;
@@ -37,6 +40,8 @@ use uplink::Uplink;
 
 /// How long answers may take that are under way at the shutdown.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long another node may take to become the leader in this one's place.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Opens the log's files and binds its ports; what is returned serves until the shutdown.
 pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), Error>>, Error> {
@@ -55,7 +60,8 @@ pub async fn build(context: Context) -> Result<impl Future<Output = Result<(), E
         node,
         reports,
         tls: context.tls,
-        shutdown: context.shutdown,
+        told_to_stop: context.shutdown,
+        shutdown: CancellationToken::new(),
     };
     Ok(service.run(listener, uplink, ready))
 }
@@ -66,6 +72,8 @@ struct Service {
     /// What hubs below said of themselves, whichever port they came through.
     reports: Arc<Mutex<Reports>>,
     tls: Option<kit::tls::Tls>,
+    told_to_stop: CancellationToken,
+    /// What is served ends with this: once another node leads.
     shutdown: CancellationToken,
 }
 
@@ -90,6 +98,7 @@ impl Service {
             served = serving => served.map(drop),
             reason = this.node.stopped() => Err(Error::Stopped(reason)),
             () = this.drained() => Ok(()),
+            () = this.attend() => Ok(()),
             never = announce => match never {},
         };
         this.node.shutdown().await;
@@ -98,17 +107,32 @@ impl Service {
 
     /// Whoever is still waiting for an answer after the shutdown gets none, and asks another node.
     async fn drained(&self) {
-        self.shutdown.cancelled().await;
+        self.told_to_stop.cancelled().await;
+        self.node.hand_over(HAND_OVER).await;
+        self.node.leave();
+        self.shutdown.cancel();
         tokio::time::sleep(DRAIN).await;
+    }
+
+    /// Never ends before the node does.
+    async fn attend(&self) {
+        self.node.attend().await;
+        std::future::pending().await
     }
 
     /// Forms the hub; then says how this node stands in it.
     async fn announce(self: Arc<Self>, ready: Part) -> std::convert::Infallible {
-        ready.not_ready("the hub is not formed yet");
-        self.node.bootstrap().await;
         // An election takes up to twice this.
         let patience = self.config.node.election_timeout * 2;
-        readiness::tell(&self.node, &ready, patience).await
+        let telling = readiness::tell(&self.node, &ready, patience);
+        let forming = async {
+            self.node.bootstrap().await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            never = telling => never,
+            never = forming => never,
+        }
     }
 
     async fn serve(&self, listener: TcpListener) -> Result<(), Error> {
@@ -118,6 +142,11 @@ impl Service {
         kit::tls::server(self.tls.as_ref())?
             .add_service(self.node.peer_service())
             .add_service(log)
+            .add_service(ClusterServer::new(Cluster {
+                node: self.node.clone(),
+                group,
+                shutdown: self.shutdown.clone(),
+            }))
             // A node that does not lead hands a child's stream on to the one that does.
             .add_service(self.uplink_server(false))
             .serve_with_incoming_shutdown(incoming(listener), self.shutdown.cancelled())

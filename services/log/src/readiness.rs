@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use kit::ready::Part;
 use raft_log::Node;
-use raft_log::node::Progress;
+use raft_log::node::{Progress, Standing};
 use tokio::time::{MissedTickBehavior, interval};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A node that nobody leads asks the others why, every so many looks.
+const ASK_EVERY: u32 = 4;
 
 /// Says how the node stands, for as long as it runs.
 pub(crate) async fn tell(
@@ -23,14 +25,48 @@ pub(crate) async fn tell(
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut target = None;
-    loop {
+    let mut standing = Standing::Unknown;
+    for look in 0_u32.. {
         looks.tick().await;
         let progress = node.progress();
+        let is_formed = node.hub().is_some();
         match judge(&progress, target, patience) {
-            Ok(()) => ready.ready(),
-            Err(reason) => ready.not_ready(reason),
+            Ok(()) if is_formed => {
+                standing = Standing::Unknown;
+                ready.ready();
+            }
+            judged => {
+                if progress.led {
+                    standing = Standing::Unknown;
+                } else if look % ASK_EVERY == 0 {
+                    standing = asked(node, standing).await;
+                }
+                ready.not_ready(why(&standing, is_formed, judged));
+            }
         }
         target = progress.committed;
+    }
+    std::future::pending().await
+}
+
+/// What the node is to the hub; said once in the log when it is for a person to act.
+async fn asked(node: &Node, before: Standing) -> Standing {
+    let standing = node.standing().await;
+    if standing != before && is_for_a_person(&standing) {
+        tracing::info!("{standing}");
+    }
+    standing
+}
+
+fn is_for_a_person(standing: &Standing) -> bool {
+    !matches!(standing, Standing::Member | Standing::Unknown)
+}
+
+fn why(standing: &Standing, is_formed: bool, judged: Result<(), String>) -> String {
+    match judged {
+        _ if is_for_a_person(standing) => standing.to_string(),
+        Err(reason) if is_formed => reason,
+        _ => "the hub is not formed yet".into(),
     }
 }
 

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, check, collect, demo, init, passwd, publish, ready, run, schema, status, subscribe, tail,
+    audit, check, cluster, collect, demo, init, passwd, publish, ready, run, schema, status,
+    subscribe, tail,
 };
 
 /// Carries factory data from machines to the enterprise without losing any.
@@ -43,6 +44,9 @@ enum Command {
     Tail(tail::Args),
     /// Show a hub's nodes, origins and cursors
     Status(status::Args),
+    /// Show and change which nodes form a hub, while it works
+    #[command(subcommand)]
+    Cluster(cluster::Command),
     /// Compare the logs of hubs with each other and with their historians
     Audit(audit::Args),
 }
@@ -85,6 +89,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Sub(args) => subscribe::run(args).await,
         Command::Tail(args) => tail::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Cluster(command) => cluster::run(command).await,
         Command::Audit(args) => audit::run(args).await,
     }
 }

@@ -18,6 +18,7 @@ mod publish;
 mod subscribe;
 mod tail;
 mod status;
+mod cluster;
 mod value;
 pub mod pyramid;
 pub mod demo;

@@ -1,5 +1,6 @@
 //! `updraft status`: a hub's nodes, what it holds and who reads it.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
@@ -7,6 +8,7 @@ use proto::Lane;
 use proto::rpc::StatusResponse;
 
 use crate::client::LogArgs;
+use crate::cluster;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -18,11 +20,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let status = args.log.connect()?.status().await?;
+    let client = args.log.connect()?;
+    let status = client.status().await?;
+    // The leader alone knows who is behind.
+    let members = client.members().await.unwrap_or_default();
+    let behind: Behind = members
+        .members
+        .iter()
+        .filter_map(|member| Some((member.node_id, cluster::entries_behind(&members, member)?)))
+        .collect();
     if args.json {
-        println!("{:#}", json(&status));
+        println!("{:#}", json(&status, &behind));
     } else {
-        print(&status);
+        print(&status, &behind);
     }
     let has_leader = status.leader_id.is_some();
     Ok(if has_leader {
@@ -32,7 +42,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(status: &StatusResponse) {
+/// How many entries of the log each node does not hold yet.
+type Behind = BTreeMap<u64, u64>;
+
+fn print(status: &StatusResponse, behind: &Behind) {
     let voters = status.nodes.iter().filter(|node| node.voter).count();
     let leader = status
         .leader_id
@@ -50,21 +63,20 @@ fn print(status: &StatusResponse) {
         mebibytes(status.disk_bytes),
         status.node_id
     );
-    let mut nodes = table(&["node", "address", "role", "holds entries to"]);
+    let mut nodes = table(&["node", "address", "role", "behind by"]);
     for node in &status.nodes {
         let role = match (Some(node.node_id) == status.leader_id, node.voter) {
             (true, _) => "leader",
             (false, true) => "follower",
             (false, false) => "learner",
         };
-        let held = node
-            .matched_index
-            .map_or("–".into(), |index| index.to_string());
+        let behind = behind.get(&node.node_id);
+        let behind = behind.map_or("–".into(), ToString::to_string);
         nodes.add_row([
             node.node_id.to_string(),
             node.address.clone(),
             role.into(),
-            held,
+            behind,
         ]);
     }
     let mut origins = table(&["origin", "lane", "records"]);
@@ -107,7 +119,7 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-fn json(status: &StatusResponse) -> serde_json::Value {
+fn json(status: &StatusResponse, behind: &Behind) -> serde_json::Value {
     let nodes = status.nodes.iter().map(|node| {
         serde_json::json!({
             "node": node.node_id,
@@ -115,6 +127,7 @@ fn json(status: &StatusResponse) -> serde_json::Value {
             "voter": node.voter,
             "leader": Some(node.node_id) == status.leader_id,
             "matched_index": node.matched_index,
+            "behind": behind.get(&node.node_id),
         })
     });
     let origins = status.origins.iter().map(|state| {

@@ -4,6 +4,7 @@
 
 mod rig;
 mod cluster;
+mod membership;
 mod readiness;
 mod producer;
 mod uplink;

@@ -10,11 +10,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use kit::ready::Readiness;
 use kit::service::Context;
-use proto::rpc::{Delivery, StatusResponse};
+use proto::rpc::raft_server::RaftServer;
+use proto::rpc::{self, Delivery, StatusResponse};
 use proto::{Batch, Nanos, Offset, Record, Value};
 use raft_log::client::{ClientConfig, LogClient, Producer, ProducerOptions, TailFrom};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
 
 pub(crate) struct Hub {
     path: &'static str,
@@ -71,13 +73,43 @@ impl Hub {
         format!(
             "hub: {{ path: {} }}\nnode: {{ id: {id} }}\ndata_dir: {}\nlog:\n  listen: 127.0.0.1:{}\n  \
              uplink: 127.0.0.1:{}\n  nodes: {{ {} }}\n  segment_bytes: 16KiB\n  \
-             heartbeat: 50ms\n  election_timeout: 250ms\n",
+             heartbeat: 50ms\n  election_timeout: 500ms\n",
             self.path,
             data_dir.display(),
             self.addresses[&id],
             self.uplinks[&id],
             nodes.join(", "),
         )
+    }
+
+    /// One that was not there when the hub was formed.
+    pub(crate) async fn start_new_node(&mut self, id: u64) {
+        // The file of a new node names those of the hub that is to be: 3 or 5.
+        for id in 1..=id | 1 {
+            self.addresses.entry(id).or_insert_with(free_port);
+            self.uplinks.entry(id).or_insert_with(free_port);
+        }
+        self.start_node(id).await;
+    }
+
+    pub(crate) fn address(&self, id: u64) -> String {
+        format!("127.0.0.1:{}", self.addresses[&id])
+    }
+
+    pub(crate) fn running(&self) -> Vec<u64> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// Waits until the node is not ready for a reason that contains the text; says the reason.
+    pub(crate) async fn reason_of(&self, id: u64, text: &str) -> String {
+        loop {
+            let report = self.readiness(id).report();
+            let reason = report.parts[0].reason.clone().unwrap_or_default();
+            if reason.contains(text) {
+                return reason;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) async fn start_node(&mut self, id: u64) {
@@ -215,5 +247,96 @@ pub(crate) async fn payloads(client: &LogClient, from: u64) -> Vec<(u64, String)
 impl Hub {
     pub(crate) fn is_running(&self, id: u64) -> bool {
         self.nodes.contains_key(&id)
+    }
+}
+
+/// A node that says who it is, and takes nothing.
+pub(crate) struct DeafNode {
+    port: u16,
+    task: JoinHandle<()>,
+}
+
+impl DeafNode {
+    pub(crate) async fn start(node_id: u64, hub: &str) -> DeafNode {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let service = RaftServer::new(Deaf {
+            node_id,
+            hub: hub.into(),
+        });
+        let task = tokio::spawn(async move {
+            let incoming = tonic::transport::server::TcpIncoming::from(listener);
+            let server = tonic::transport::Server::builder().add_service(service);
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
+        DeafNode { port, task }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for DeafNode {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Deaf {
+    node_id: u64,
+    hub: String,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn deaf<T>() -> Answer<T> {
+    Err(Status::unavailable("deaf"))
+}
+
+#[tonic::async_trait]
+impl rpc::raft_server::Raft for Deaf {
+    type WatchStream = futures::stream::Empty<Result<rpc::WatchResponse, Status>>;
+
+    async fn append_entries(
+        &self,
+        _: Request<rpc::AppendEntriesRequest>,
+    ) -> Answer<rpc::AppendEntriesResponse> {
+        deaf()
+    }
+
+    async fn vote(&self, _: Request<rpc::VoteRequest>) -> Answer<rpc::VoteResponse> {
+        deaf()
+    }
+
+    async fn pre_vote(&self, _: Request<rpc::VoteRequest>) -> Answer<rpc::VoteResponse> {
+        deaf()
+    }
+
+    async fn transfer_leader(
+        &self,
+        _: Request<rpc::TransferLeaderRequest>,
+    ) -> Answer<rpc::TransferLeaderResponse> {
+        deaf()
+    }
+
+    async fn install_snapshot(
+        &self,
+        _: Request<tonic::Streaming<rpc::SnapshotChunk>>,
+    ) -> Answer<rpc::SnapshotResponse> {
+        deaf()
+    }
+
+    async fn watch(&self, _: Request<rpc::WatchRequest>) -> Answer<Self::WatchStream> {
+        deaf()
+    }
+
+    async fn identity(&self, _: Request<rpc::IdentityRequest>) -> Answer<rpc::IdentityResponse> {
+        Ok(Response::new(rpc::IdentityResponse {
+            node_id: self.node_id,
+            identity: proto::ids::NodeIdentity::random().to_bytes(),
+            hub: self.hub.clone(),
+            ..Default::default()
+        }))
     }
 }
