@@ -5,6 +5,7 @@
 //! after a fault.
 
 mod channels;
+mod last;
 mod producer;
 mod tail;
 mod topology;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use channels::Channels;
 pub use channels::connect_lazy;
+pub use last::{LastValue, LastValuesPage};
 pub use producer::{AppendError, Pending, Producer, ProducerOptions};
 pub use tail::TailFrom;
 
@@ -138,6 +140,15 @@ impl LogClient {
             Reply::Session(session) => Ok(session),
             _ => Err(ClientError::UnexpectedReply),
         }
+    }
+
+    /// Says that this holder of sessions lives: see [`rpc::HoldSessions`].
+    pub async fn hold_sessions(&self, holder: &str, lease: Duration) -> Result<(), ClientError> {
+        let hold = rpc::HoldSessions {
+            holder: holder.into(),
+            lease_nanos: i64::try_from(lease.as_nanos()).unwrap_or(i64::MAX),
+        };
+        self.propose(Operation::HoldSessions(hold)).await.map(drop)
     }
 
     pub async fn update_sessions(&self, sessions: Vec<SessionUpdate>) -> Result<(), ClientError> {

@@ -1,9 +1,13 @@
 //! One node of a hub's log: files, Raft and readers put together.
 
 mod bootstrap;
+mod clock;
+mod compare;
 mod config;
+mod gate;
 mod identity;
 mod progress;
+mod read;
 mod report;
 mod tail;
 
@@ -14,15 +18,18 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader};
 use openraft::impls::ProgressResponder;
 use prost::Message as _;
+use proto::Nanos;
 use proto::ids::NodeIdentity;
 use proto::rpc::command::Operation;
 use proto::rpc::raft_server::RaftServer;
 use proto::rpc::{self, Command, MAX_MESSAGE_BYTES, Refusal, RefusalKind};
-use proto::{Nanos, Record, TopicFilter};
 use tokio::sync::oneshot;
 
+use clock::Clock;
 pub use config::{NodeConfig, NodeError};
+use gate::Gate;
 pub use progress::Progress;
+pub use read::RetainedPage;
 pub use report::Gauges;
 pub use tail::TailError;
 
@@ -47,6 +54,8 @@ pub struct Node {
     raft: Raft,
     shared: Arc<Shared>,
     heard: Heard,
+    clock: Clock,
+    gate: Gate,
 }
 
 impl std::fmt::Debug for Node {
@@ -76,12 +85,17 @@ impl Node {
     /// Opens or makes the data directory and recovers what is in it.
     pub async fn open(config: NodeConfig) -> Result<Node, NodeError> {
         let config = Arc::new(config);
+        compare::refuse_marked(&config.data_dir)?;
         let identity = identity::load_or_create(&config.data_dir)?;
         let opening = config.clone();
         let (machine, store) = tokio::task::spawn_blocking(move || open_files(&opening, identity))
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = machine.shared();
+        #[cfg(feature = "sabotage")]
+        shared
+            .node_id
+            .store(config.node_id.0, std::sync::atomic::Ordering::Relaxed);
         let network = Network {
             group: config.group,
             tls: config.tls.clone(),
@@ -90,7 +104,10 @@ impl Node {
         let raft = Raft::new(config.node_id.0, raft_config, network, store, machine)
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))?;
+        let voters = config.nodes.keys().map(|id| id.0);
         Ok(Node {
+            clock: Clock::new(config.node_id.0, voters),
+            gate: Gate::default(),
             config,
             identity,
             raft,
@@ -110,6 +127,7 @@ impl Node {
     pub fn peer_service(&self) -> RaftServer<impl rpc::raft_server::Raft + use<>> {
         let service = Service {
             raft: self.raft.clone(),
+            shared: self.shared.clone(),
             group: self.config.group,
             node_id: self.config.node_id.0,
             identity: self.identity,
@@ -127,8 +145,10 @@ impl Node {
 
     /// Proposes in the order of the calls. The outcome comes when it is committed and applied (I1).
     pub async fn submit(&self, operation: Operation) -> Result<Submitted, Refusal> {
+        self.gate.check()?;
+        let (wall, at) = (Nanos::now(), tokio::time::Instant::now());
         let command = Command {
-            leader_time: Nanos::now().0,
+            leader_time: self.clock.stamp(self.shared.time(), wall, at).0,
             operation: Some(operation),
         };
         let (responder, receiver) = ProgressResponder::complete_only();
@@ -137,11 +157,6 @@ impl Node {
             Ok(()) => Ok(Submitted(receiver)),
             Err(fatal) => Err(stopped(&fatal)),
         }
-    }
-
-    pub fn retained(&self, filters: &[TopicFilter]) -> (Vec<Record>, u64) {
-        let state = self.shared.state();
-        (state.retained.matching(filters), state.next_offset)
     }
 
     pub fn cursors(&self) -> Vec<rpc::CursorState> {
@@ -240,6 +255,7 @@ impl Node {
             segments: segments.len() as u64,
             disk_bytes: segments.iter().map(|segment| segment.bytes).sum(),
             state_hash: state.hash().to_vec().into(),
+            not_serving: self.gate.reason().unwrap_or_default(),
         }
     }
 

@@ -21,6 +21,8 @@ pub enum TailError {
     Read(#[from] ReadError),
     #[error("the node is shutting down")]
     Ended,
+    #[error("{0}")]
+    NotServing(String),
 }
 
 impl Node {
@@ -63,6 +65,9 @@ impl Tail {
     async fn next(&mut self) -> Result<Option<TailResponse>, TailError> {
         let until = tokio::time::Instant::now() + SILENCE;
         loop {
+            if let Some(reason) = self.node.not_serving() {
+                return Err(TailError::NotServing(reason));
+            }
             if *self.end.borrow_and_update() > self.offset.0 {
                 let stretch = self.read().await?;
                 let moved = stretch.next_offset > self.offset.0;
@@ -73,7 +78,13 @@ impl Tail {
             } else if self.stop_at_end {
                 return Ok(None);
             }
-            match tokio::time::timeout_at(until, self.end.changed()).await {
+            let changed = async {
+                tokio::select! {
+                    changed = self.end.changed() => changed,
+                    () = self.node.gate.closed() => Ok(()),
+                }
+            };
+            match tokio::time::timeout_at(until, changed).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(TailError::Ended),
                 Err(_) => {

@@ -1,8 +1,11 @@
 //! The receiving end of the wire between the nodes of a hub.
 
+use std::sync::Arc;
+
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
+use proto::Nanos;
 use proto::ids::NodeIdentity;
 use proto::rpc;
 use proto::rpc::append_entries_response::Result as Answer;
@@ -13,11 +16,13 @@ use crate::raft::convert;
 use crate::raft::heard::Heard;
 use crate::raft::network;
 use crate::raft::types::{Raft, Snapshot, TypeConfig};
+use crate::shared::Shared;
 
 /// Serves one node's Raft to its peers.
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) raft: Raft,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) group: u32,
     pub(crate) node_id: u64,
     pub(crate) identity: NodeIdentity,
@@ -197,6 +202,23 @@ impl raft_server::Raft for Service {
             node_id: self.node_id,
             identity: self.identity.to_bytes(),
             initialised: self.raft.is_initialized().await.map_err(internal)?,
+        }))
+    }
+
+    async fn state_samples(
+        &self,
+        request: Request<rpc::StateSamplesRequest>,
+    ) -> Result<Response<rpc::StateSamplesResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.target.as_ref())?;
+        let samples = self.shared.samples.after(request.after_index).into_iter();
+        let sample = |(log_index, hash): (u64, [u8; 32])| rpc::StateSample {
+            log_index,
+            hash: hash.to_vec().into(),
+        };
+        Ok(Response::new(rpc::StateSamplesResponse {
+            samples: samples.map(sample).collect(),
+            time: Nanos::now().0,
         }))
     }
 }

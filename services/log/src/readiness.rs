@@ -26,6 +26,10 @@ pub(crate) async fn tell(
     loop {
         looks.tick().await;
         let progress = node.progress();
+        if let Some(reason) = node.not_serving() {
+            ready.not_ready(reason);
+            continue;
+        }
         match judge(&progress, target, patience) {
             Ok(()) => ready.ready(),
             Err(reason) => ready.not_ready(reason),
