@@ -143,6 +143,7 @@ mod tests {
         Checkpoint {
             meta: Some(meta),
             state: "state".into(),
+            state_hash: "hash".into(),
         }
     }
 

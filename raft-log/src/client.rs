@@ -6,6 +6,7 @@
 
 mod channels;
 mod cluster;
+mod last;
 mod producer;
 mod tail;
 mod topology;
@@ -22,6 +23,7 @@ use crate::environment::{Environment, Real};
 use channels::Channels;
 pub(crate) use channels::connect_in;
 pub use channels::connect_lazy;
+pub use last::{LastValue, LastValuesPage};
 pub use producer::{AppendError, Pending, Producer, ProducerOptions};
 pub use tail::TailFrom;
 
@@ -149,6 +151,15 @@ impl LogClient {
             Reply::Session(session) => Ok(session),
             _ => Err(ClientError::UnexpectedReply),
         }
+    }
+
+    /// Says that this holder of sessions lives: see [`rpc::HoldSessions`].
+    pub async fn hold_sessions(&self, holder: &str, lease: Duration) -> Result<(), ClientError> {
+        let hold = rpc::HoldSessions {
+            holder: holder.into(),
+            lease_nanos: i64::try_from(lease.as_nanos()).unwrap_or(i64::MAX),
+        };
+        self.propose(Operation::HoldSessions(hold)).await.map(drop)
     }
 
     pub async fn update_sessions(&self, sessions: Vec<SessionUpdate>) -> Result<(), ClientError> {

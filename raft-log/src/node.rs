@@ -1,11 +1,15 @@
 //! One node of a hub's log: files, Raft and readers put together.
 
 mod bootstrap;
+mod clock;
+mod compare;
 mod config;
+mod gate;
 mod handover;
 mod identity;
 mod membership;
 mod progress;
+mod read;
 mod report;
 mod standing;
 mod tail;
@@ -21,12 +25,14 @@ use proto::ids::NodeIdentity;
 use proto::rpc::command::Operation;
 use proto::rpc::raft_server::RaftServer;
 use proto::rpc::{self, Command, MAX_MESSAGE_BYTES, Refusal, RefusalKind};
-use proto::{Record, TopicFilter};
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use clock::Clock;
 pub use config::{NodeConfig, NodeError};
+use gate::Gate;
 pub use progress::Progress;
+pub use read::RetainedPage;
 pub use report::Gauges;
 pub use standing::Standing;
 pub use tail::TailError;
@@ -59,6 +65,8 @@ pub struct Node {
     changing: Arc<Mutex<()>>,
     /// The node is about to stop.
     leaving: CancellationToken,
+    clock: Clock,
+    gate: Gate,
 }
 
 impl std::fmt::Debug for Node {
@@ -88,12 +96,17 @@ impl Node {
     /// Opens or makes the data directory and recovers what is in it.
     pub async fn open(config: NodeConfig) -> Result<Node, NodeError> {
         let config = Arc::new(config);
+        compare::refuse_marked(&*config.environment, &config.data_dir)?;
         let opening = config.clone();
         let files = blocking(&*config.environment, move || open_files(&opening));
         let (identity, machine, store) = files
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = machine.shared();
+        #[cfg(feature = "sabotage")]
+        shared
+            .node_id
+            .store(config.node_id.0, std::sync::atomic::Ordering::Relaxed);
         let network = Network {
             group: config.group,
             tls: config.tls.clone(),
@@ -103,7 +116,10 @@ impl Node {
         let raft = Raft::new(config.node_id.0, raft_config, network, store, machine)
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))?;
+        let voters = config.nodes.keys().map(|id| id.0);
         Ok(Node {
+            clock: Clock::new(config.node_id.0, voters),
+            gate: Gate::default(),
             config,
             identity,
             raft,
@@ -142,11 +158,11 @@ impl Node {
     pub fn peer_service(&self) -> RaftServer<impl rpc::raft_server::Raft + use<>> {
         let service = Service {
             raft: self.raft.clone(),
+            shared: self.shared.clone(),
             group: self.config.group,
             node_id: self.config.node_id.0,
             identity: self.identity,
             hub: self.config.hub.to_string(),
-            shared: self.shared.clone(),
             heard: self.heard.clone(),
             gone: self.gone.clone(),
             leaving: self.leaving.clone(),
@@ -164,8 +180,10 @@ impl Node {
 
     /// Proposes in the order of the calls. The outcome comes when it is committed and applied (I1).
     pub async fn submit(&self, operation: Operation) -> Result<Submitted, Refusal> {
+        self.gate.check()?;
+        let (wall, at) = (self.config.environment.now(), tokio::time::Instant::now());
         let command = Command {
-            leader_time: self.config.environment.now().0,
+            leader_time: self.clock.stamp(self.shared.time(), wall, at).0,
             operation: Some(operation),
         };
         let (responder, receiver) = ProgressResponder::complete_only();
@@ -174,11 +192,6 @@ impl Node {
             Ok(()) => Ok(Submitted(receiver)),
             Err(fatal) => Err(stopped(&fatal)),
         }
-    }
-
-    pub fn retained(&self, filters: &[TopicFilter]) -> (Vec<Record>, u64) {
-        let state = self.shared.state();
-        (state.retained.matching(filters), state.next_offset)
     }
 
     pub fn cursors(&self) -> Vec<rpc::CursorState> {
@@ -277,6 +290,7 @@ impl Node {
             segments: segments.len() as u64,
             disk_bytes: segments.iter().map(|segment| segment.bytes).sum(),
             state_hash: state.hash().to_vec().into(),
+            not_serving: self.gate.reason().unwrap_or_default(),
         }
     }
 

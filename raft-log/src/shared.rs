@@ -2,7 +2,9 @@
 //! stand, and the newest of them in memory.
 
 mod recent;
+pub(crate) mod samples;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use proto::rpc::command::Operation;
@@ -13,8 +15,9 @@ use tokio::sync::watch;
 use crate::index::{Index, IndexError};
 use crate::raft::convert;
 use crate::segment::{self, Segments};
-use crate::state::{Placed, State};
+use crate::state::{Applied, Placed, State};
 use recent::Recent;
+use samples::Samples;
 
 /// Envelopes looked up at once.
 const LOOK_UP: usize = 256;
@@ -27,6 +30,12 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) segments: Segments,
     recent: Mutex<Recent>,
+    pub(crate) samples: Samples,
+    /// The state's time, for who can't wait for the state.
+    time: AtomicI64,
+    /// Whose state is altered, if the test says so.
+    #[cfg(feature = "sabotage")]
+    pub(crate) node_id: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +66,10 @@ impl Shared {
         let (end, _) = watch::channel(state.next_offset);
         let recent = Mutex::new(Recent::new(recent_bytes, state.next_offset));
         Arc::new(Shared {
+            samples: Samples::default(),
+            time: AtomicI64::new(state.time.0),
+            #[cfg(feature = "sabotage")]
+            node_id: Default::default(),
             state: RwLock::new(state),
             end,
             index,
@@ -77,6 +90,26 @@ impl Shared {
         self.end.subscribe()
     }
 
+    /// Applies a command, the entry at `log_index`; keeps the state's hash after the first one of
+    /// each second.
+    pub(crate) fn apply(&self, log_index: u64, command: rpc::Command) -> (Applied, Vec<Placed>) {
+        let mut state = self.state_mut();
+        let before = second(state.time);
+        let applied = state.apply(command);
+        #[cfg(feature = "sabotage")]
+        state.alter_if_switched_on(self.node_id.load(Ordering::Relaxed));
+        if second(state.time) != before {
+            self.samples.push((log_index, state.hash()));
+        }
+        self.time.store(state.time.0, Ordering::Release);
+        applied
+    }
+
+    /// The time of the state.
+    pub(crate) fn time(&self) -> Nanos {
+        Nanos(self.time.load(Ordering::Acquire))
+    }
+
     /// Makes an applied entry's envelopes visible to readers.
     pub(crate) fn publish(&self, operation: Option<&Operation>, placed: &[Placed]) {
         let Some(last) = placed.last() else { return };
@@ -94,6 +127,8 @@ impl Shared {
         let end = state.next_offset;
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) =
             Recent::new(self.recent_budget(), end);
+        self.samples.clear();
+        self.time.store(state.time.0, Ordering::Release);
         *self.state_mut() = state;
         self.end.send_replace(end);
     }
@@ -173,6 +208,10 @@ impl Shared {
             .and_then(convert::command_of_frame)
             .and_then(|command| command.operation))
     }
+}
+
+fn second(time: Nanos) -> i64 {
+    time.0.div_euclid(1_000_000_000)
 }
 
 /// Empty means all.

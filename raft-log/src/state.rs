@@ -1,30 +1,43 @@
 //! The replicated state of a hub: everything that follows from the log's entries. Pure and
 //! deterministic; every node that has applied the same entries holds the same bytes.
 //!
-//! It holds counters and positions, not records: those stay in the segment files, and
-//! [`Placed`] says where.
+//! It holds counters, positions and the newest small value of each topic, not records: those stay in
+//! the segment files, and [`Placed`] says where.
+//!
+//! What applying may depend on: the command and the state. No clock but the leader time, no order of
+//! a hash map, no floating point. Replicas compare their hashes (`node::compare`), and one that
+//! differs is stopped.
 
+mod hash;
 mod cursors;
 mod origins;
 mod producers;
-mod retained;
 mod sessions;
+mod page;
+mod retained;
+mod last;
 
 use proto::envelope::Chain;
 use proto::rpc::command::Operation;
 use proto::rpc::{self, Command, Refusal, RefusalKind};
-use proto::{HubPath, Incarnation, Lane, Nanos, Origin};
+use proto::{Batch, HubPath, Incarnation, Lane, Nanos, Origin};
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::refusal;
 use cursors::Cursors;
+pub use last::Last;
+use last::LastValues;
 use origins::Origins;
+pub use page::Page;
 use producers::Producers;
+pub(crate) use producers::RECENT_APPENDS;
 use retained::Retained;
 use sessions::Sessions;
 
 /// Bumped when the serialised form changes.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// How often what is over is looked for, in leader time.
+const SWEEP_NANOS: i64 = 10 * 1_000_000_000;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
@@ -38,6 +51,7 @@ pub struct State {
     pub cursors: Cursors,
     pub sessions: Sessions,
     pub retained: Retained,
+    pub last_values: LastValues,
 }
 
 /// Who this log belongs to.
@@ -77,7 +91,7 @@ pub enum Applied {
 impl State {
     /// Applies one command; says what to answer and which envelopes found their place.
     pub fn apply(&mut self, command: Command) -> (Applied, Vec<Placed>) {
-        self.time = self.time.max(Nanos(command.leader_time));
+        self.advance(Nanos(command.leader_time));
         let mut placed = Vec::new();
         let result = match command.operation {
             None => Err(refusal(
@@ -87,6 +101,19 @@ impl State {
             Some(operation) => self.apply_operation(operation, &mut placed),
         };
         (result.unwrap_or_else(Applied::Refused), placed)
+    }
+
+    /// Time goes on, and what is over ends.
+    fn advance(&mut self, leader_time: Nanos) {
+        let before = self.time;
+        self.time = self.time.max(leader_time);
+        if before != Nanos::default() {
+            self.sessions.passed(self.time.0.saturating_sub(before.0));
+        }
+        if before.0.div_euclid(SWEEP_NANOS) != self.time.0.div_euclid(SWEEP_NANOS) {
+            self.producers.expire(self.time);
+            self.sessions.expire(self.time);
+        }
     }
 
     fn apply_operation(
@@ -99,7 +126,7 @@ impl State {
         };
         match operation {
             Operation::InitHub(init) => self.init(init).map(|()| done(self)),
-            Operation::OpenProducer(_) => Ok(Applied::Producer(self.producers.open())),
+            Operation::OpenProducer(_) => Ok(Applied::Producer(self.producers.open(self.time))),
             Operation::Append(append) => self.append(append, placed),
             Operation::Relay(relay) => self.relay(relay, placed),
             Operation::ClaimCursor(claim) => {
@@ -110,8 +137,12 @@ impl State {
                 Ok(done(self))
             }
             Operation::OpenSession(open) => {
-                let session = self.sessions.open(open, self.time, self.next_offset);
+                let session = self.sessions.open(open, self.time, self.next_offset)?;
                 Ok(Applied::Session(Box::new(session)))
+            }
+            Operation::HoldSessions(hold) => {
+                self.sessions.hold(hold, self.time);
+                Ok(done(self))
             }
             Operation::UpdateSessions(updates) => {
                 self.sessions.update(updates, self.time, self.next_offset)?;
@@ -168,7 +199,8 @@ impl State {
             let first_sequence = self.origins.next_sequence(&origin);
             self.place(part, &origin, first_sequence, envelope, placed);
         }
-        self.producers.committed(&stamp, digest, first_offset);
+        self.producers
+            .committed(&stamp, digest, first_offset, self.time);
         self.sessions.committed(append.publishes);
         Ok(Applied::Appended(rpc::Appended {
             first_offset,
@@ -208,9 +240,7 @@ impl State {
         let (origin_id, chain) =
             self.origins
                 .extend(origin, first_sequence, envelope.count, &envelope.digest);
-        if envelope.retained {
-            self.retained.update(&envelope.batch);
-        }
+        self.remember(envelope);
         placed.push(Placed {
             offset: self.next_offset,
             part,
@@ -224,6 +254,30 @@ impl State {
         self.next_offset += u64::from(envelope.count);
     }
 
+    /// What the records of an envelope are the newest of. A batch of a version that this program
+    /// does not know changes nothing; nobody may write one before all nodes know it.
+    fn remember(&mut self, envelope: &rpc::Envelope) {
+        if !envelope.carries_data() {
+            return;
+        }
+        let Ok(records) = Batch::decode(&envelope.batch) else {
+            return;
+        };
+        self.last_values.update(&records, self.next_offset);
+        if envelope.retained {
+            self.retained.update(&records, self.next_offset);
+        }
+    }
+
+    /// A control of the tests: a state that no entry makes.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn alter_if_switched_on(&mut self, node: u64) {
+        if crate::sabotage::active(&format!("alter-state-{node}")) {
+            let record = proto::Record::message("sabotage", node.to_string(), Nanos(0));
+            self.last_values.update(&[record], 0);
+        }
+    }
+
     /// The bytes of a checkpoint.
     pub fn to_bytes(&self) -> Result<Vec<u8>, postcard::Error> {
         postcard::to_extend(self, vec![FORMAT])
@@ -232,14 +286,32 @@ impl State {
     pub fn from_bytes(bytes: &[u8]) -> Result<State, String> {
         match bytes.split_first() {
             Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| e.to_string()),
-            Some((format, _)) => Err(format!("state format {format} is newer than this program")),
+            Some((format, _)) => Err(format!(
+                "state format {format} is not the one of this program, {FORMAT}"
+            )),
             None => Err("no state".into()),
         }
     }
 
-    /// BLAKE3 of the state; equal on all nodes that applied the same entries.
+    /// Equal on all nodes that applied the same entries. Costs little, whatever the state holds:
+    /// see `hash`.
     pub fn hash(&self) -> [u8; 32] {
-        *blake3::hash(&self.to_bytes().unwrap_or_default()).as_bytes()
+        let State {
+            hub,
+            time,
+            next_offset,
+            origins,
+            producers,
+            cursors,
+            sessions,
+            retained,
+            last_values,
+        } = self;
+        let counters = (hub, time, next_offset, origins.sum(), producers.sum());
+        // Cursors are few, and hashed whole.
+        let rest = (cursors, sessions.sum(), retained.sum(), last_values.sum());
+        let bytes = postcard::to_stdvec(&(FORMAT, counters, rest)).unwrap_or_default();
+        *blake3::hash(&bytes).as_bytes()
     }
 }
 

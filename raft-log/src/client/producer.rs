@@ -26,6 +26,8 @@ use window::{Outcome, Window};
 
 /// Appends sent and not answered; more wait in the queue.
 const WINDOW: usize = 16;
+/// So that the log can answer a retry of each of them.
+const _: () = assert!(WINDOW <= crate::state::RECENT_APPENDS);
 /// Records that wait to be grouped.
 const QUEUE: usize = 4096;
 /// An append is sent when it holds this much.
@@ -63,6 +65,10 @@ pub enum AppendError {
     StaleSession,
     #[error("the log refused the record: {0}")]
     Refused(String),
+    /// It may or may not have been appended: it was sent more than once, and the log has forgotten
+    /// the producer since.
+    #[error("the log does not know any more whether it took the record")]
+    Unknown,
     /// It may or may not have been appended.
     #[error("the log client has ended")]
     Closed,
@@ -369,7 +375,7 @@ impl Task {
             Outcome::Resend => false,
             Outcome::Refused(refusal) => {
                 if refusal.kind() == RefusalKind::UnknownProducer {
-                    tracing::warn!(name = self.options.name, "the log forgot this producer");
+                    tracing::info!(name = self.options.name, "the log forgot this producer");
                 } else {
                     self.client.channels.follow(connection.node, &refusal);
                 }

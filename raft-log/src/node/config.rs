@@ -49,6 +49,8 @@ pub enum NodeError {
     Index(#[from] IndexError),
     #[error("log identity {}: {problem}", path.display())]
     Identity { path: PathBuf, problem: String },
+    #[error("{reason} ({})", path.display())]
+    StateDiffers { path: PathBuf, reason: String },
     #[error("raft: {0}")]
     Raft(String),
 }

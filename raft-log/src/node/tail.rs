@@ -22,6 +22,8 @@ pub enum TailError {
     Read(#[from] ReadError),
     #[error("the node is shutting down")]
     Ended,
+    #[error("{0}")]
+    NotServing(String),
 }
 
 impl Node {
@@ -74,6 +76,9 @@ impl Tail {
     async fn next(&mut self) -> Result<Option<TailResponse>, TailError> {
         let until = tokio::time::Instant::now() + SILENCE;
         loop {
+            if let Some(reason) = self.node.not_serving() {
+                return Err(TailError::NotServing(reason));
+            }
             if *self.end.borrow_and_update() > self.offset.0 {
                 let stretch = self.read().await?;
                 let moved = stretch.next_offset > self.offset.0;
@@ -84,7 +89,13 @@ impl Tail {
             } else if self.stop_at_end {
                 return Ok(None);
             }
-            match tokio::time::timeout_at(until, self.end.changed()).await {
+            let changed = async {
+                tokio::select! {
+                    changed = self.end.changed() => changed,
+                    () = self.node.gate.closed() => Ok(()),
+                }
+            };
+            match tokio::time::timeout_at(until, changed).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(TailError::Ended),
                 Err(_) => {

@@ -121,7 +121,7 @@ impl Machine {
             EntryPayload::Normal(Proposal(body)) => match Command::decode(body) {
                 Ok(command) => {
                     operation = command.operation.clone();
-                    self.shared.state_mut().apply(command)
+                    self.shared.apply(log_id.index(), command)
                 }
                 Err(error) => {
                     let refusal = refusal(RefusalKind::Invalid, format!("command: {error}"));
@@ -152,11 +152,13 @@ impl Machine {
 
     /// The state as it is now.
     fn checkpoint(&self) -> io::Result<Checkpoint> {
-        let state = self.shared.state().to_bytes().map_err(io::Error::other)?;
+        let state = self.shared.state();
+        let (state, state_hash) = (state.to_bytes().map_err(io::Error::other)?, state.hash());
         let meta = convert::snapshot_meta_message(self.last_applied.as_ref(), &self.membership);
         Ok(Checkpoint {
             meta: Some(meta),
             state: state.into(),
+            state_hash: state_hash.to_vec().into(),
         })
     }
 
@@ -212,6 +214,13 @@ type Restored = (State, Option<LogId>, StoredMembership);
 fn restore(checkpoint: Checkpoint, log_index: u64) -> Result<Restored, MachineError> {
     let problem = |problem: String| MachineError::State { log_index, problem };
     let state = State::from_bytes(&checkpoint.state).map_err(problem)?;
+    if state.hash()[..] != checkpoint.state_hash[..] {
+        return Err(problem(
+            "the state in it is not the one that it was made of; wipe this node and run `updraft \
+             cluster replace` for it"
+                .into(),
+        ));
+    }
     let meta = convert::snapshot_meta(&checkpoint.meta.unwrap_or_default());
     let meta = meta.map_err(|error| problem(error.to_string()))?;
     Ok((state, meta.last_log_id, meta.last_membership))

@@ -1,14 +1,16 @@
 //! The receiving end of the wire between the nodes of a hub.
 
+use std::sync::Arc;
+
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
+use proto::Nanos;
 use proto::ids::NodeIdentity;
 use proto::rpc;
 use proto::rpc::append_entries_response::Result as Answer;
 use proto::rpc::raft_server;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{Stream, StreamExt as _, stream};
@@ -27,11 +29,11 @@ use crate::shared::Shared;
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) raft: Raft,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) group: u32,
     pub(crate) node_id: u64,
     pub(crate) identity: NodeIdentity,
     pub(crate) hub: String,
-    pub(crate) shared: Arc<Shared>,
     pub(crate) heard: Heard,
     pub(crate) gone: Gone,
     pub(crate) leaving: CancellationToken,
@@ -268,5 +270,22 @@ impl raft_server::Raft for Service {
         }
         let open = stream::once(self.clone().until_not_leading(vote)).filter_map(async |()| None);
         Ok(Response::new(Box::pin(first.chain(open))))
+    }
+
+    async fn state_samples(
+        &self,
+        request: Request<rpc::StateSamplesRequest>,
+    ) -> Result<Response<rpc::StateSamplesResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.target.as_ref())?;
+        let samples = self.shared.samples.after(request.after_index).into_iter();
+        let sample = |(log_index, hash): (u64, [u8; 32])| rpc::StateSample {
+            log_index,
+            hash: hash.to_vec().into(),
+        };
+        Ok(Response::new(rpc::StateSamplesResponse {
+            samples: samples.map(sample).collect(),
+            time: Nanos::now().0,
+        }))
     }
 }

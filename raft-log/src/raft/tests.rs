@@ -6,6 +6,7 @@ use openraft::StorageError;
 use openraft::storage::RaftStateMachine as _;
 use openraft::testing::log::{StoreBuilder, Suite};
 
+use prost::Message as _;
 use proto::rpc::Checkpoint;
 
 use crate::checkpoint::Checkpoints;
@@ -61,6 +62,7 @@ async fn a_checkpoint_beyond_the_log_is_not_started_from() {
         .save(&Checkpoint {
             meta: Some(meta),
             state,
+            state_hash: State::default().hash().to_vec().into(),
         })
         .unwrap();
     let shared = machine.shared();
@@ -72,4 +74,28 @@ async fn a_checkpoint_beyond_the_log_is_not_started_from() {
         None
     );
     assert_eq!(machine.applied_state().await.unwrap().0, None);
+}
+
+/// A state that was altered in memory before its checkpoint was written, checksum and all.
+#[tokio::test]
+async fn a_checkpoint_of_another_state_than_its_hash_says_is_refused() {
+    let (_directory, _, mut machine) = Builder.build().await.unwrap();
+    let altered = State {
+        next_offset: 1,
+        ..State::default()
+    };
+    for (state_hash, taken) in [(State::default().hash(), false), (altered.hash(), true)] {
+        let checkpoint = Checkpoint {
+            meta: Some(proto::rpc::SnapshotMeta::default()),
+            state: altered.to_bytes().unwrap().into(),
+            state_hash: state_hash.to_vec().into(),
+        };
+        let data = checkpoint.encode_to_vec().into();
+        let installed = machine.install_snapshot(&Default::default(), data).await;
+        assert_eq!(installed.is_ok(), taken, "{installed:?}");
+        assert_eq!(machine.shared().state().next_offset, u64::from(taken));
+        if let Err(error) = installed {
+            assert!(error.to_string().contains("cluster replace"), "{error}");
+        }
+    }
 }

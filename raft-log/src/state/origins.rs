@@ -1,21 +1,25 @@
 //! Origins: how far each is accounted for, and the head of its hash chain.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use proto::Origin;
 use proto::envelope::Chain;
 use proto::rpc::{self, Refusal, RefusalKind};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::hash::{Content, Ring, Sum, Table};
 use crate::refusal::refusal;
 
 /// Envelopes of an origin whose digest is kept, so that a repeat can be told from a fork.
 const RECENT_ENVELOPES: usize = proto::envelope::MAX_UNACKNOWLEDGED;
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Table<u32, OriginState>")]
 pub struct Origins {
+    /// By id; ids are dense from 0.
+    states: Table<u32, OriginState>,
+    /// Follows from `states`.
     ids: BTreeMap<Origin, u32>,
-    states: Vec<OriginState>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -23,7 +27,35 @@ struct OriginState {
     origin: Origin,
     next_sequence: u64,
     chain: Chain,
-    recent: VecDeque<RecentEnvelope>,
+    recent: Ring<RecentEnvelope>,
+}
+
+impl Content for OriginState {
+    fn content(&self) -> impl Serialize {
+        let OriginState {
+            origin,
+            next_sequence,
+            chain,
+            recent,
+        } = self;
+        (origin, next_sequence, chain, recent.sum())
+    }
+}
+
+impl From<Table<u32, OriginState>> for Origins {
+    fn from(states: Table<u32, OriginState>) -> Origins {
+        let rows = states.rows().iter();
+        let ids = rows
+            .map(|(id, state)| (state.origin.clone(), *id))
+            .collect();
+        Origins { states, ids }
+    }
+}
+
+impl Serialize for Origins {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.states.serialize(serializer)
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +72,10 @@ pub(super) enum Check {
 }
 
 impl Origins {
+    pub(super) fn sum(&self) -> Sum {
+        self.states.sum()
+    }
+
     pub(super) fn next_sequence(&self, origin: &Origin) -> u64 {
         self.get(origin).map_or(0, |state| state.next_sequence)
     }
@@ -63,7 +99,8 @@ impl Origins {
                 ..refusal(RefusalKind::Gap, message)
             });
         }
-        let oldest = self.get(origin).and_then(|state| state.recent.front());
+        let oldest = self.get(origin);
+        let oldest = oldest.and_then(|state| state.recent.items().front());
         if oldest.is_some_and(|oldest| envelope.end_sequence() <= oldest.first_sequence) {
             let message = format!("origin {origin}: the batch at {first} was taken long ago");
             return Err(Refusal {
@@ -72,7 +109,7 @@ impl Origins {
             });
         }
         let repeats = self.get(origin).is_some_and(|state| {
-            state.recent.iter().any(|recent| {
+            state.recent.items().iter().any(|recent| {
                 recent.first_sequence == first
                     && recent.count == envelope.count
                     && recent.digest[..] == envelope.digest[..]
@@ -100,20 +137,20 @@ impl Origins {
         digest: &[u8],
     ) -> (u32, Chain) {
         let id = self.id(origin);
-        let state = &mut self.states[id as usize];
-        state.next_sequence = first_sequence + u64::from(count);
-        state.chain = state.chain.next(first_sequence, count, digest);
-        if let Ok(digest) = digest.try_into() {
-            state.recent.push_back(RecentEnvelope {
-                first_sequence,
-                count,
-                digest,
-            });
-        }
-        if state.recent.len() > RECENT_ENVELOPES {
-            state.recent.pop_front();
-        }
-        (id, state.chain)
+        let extended = self.states.change(&id, |state| {
+            state.next_sequence = first_sequence + u64::from(count);
+            state.chain = state.chain.next(first_sequence, count, digest);
+            if let Ok(digest) = digest.try_into() {
+                let envelope = RecentEnvelope {
+                    first_sequence,
+                    count,
+                    digest,
+                };
+                state.recent.push(envelope, RECENT_ENVELOPES);
+            }
+            state.chain
+        });
+        (id, extended.unwrap_or_default())
     }
 
     fn id(&mut self, origin: &Origin) -> u32 {
@@ -121,26 +158,25 @@ impl Origins {
             return *id;
         }
         // More origins than fit into memory long before this many.
-        let id = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
+        let id = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
         self.ids.insert(origin.clone(), id);
-        self.states.push(OriginState {
+        let state = OriginState {
             origin: origin.clone(),
             next_sequence: 0,
             chain: Chain::default(),
-            recent: VecDeque::new(),
-        });
+            recent: Ring::default(),
+        };
+        self.states.insert(id, state);
         id
     }
 
     fn get(&self, origin: &Origin) -> Option<&OriginState> {
-        self.ids
-            .get(origin)
-            .and_then(|id| self.states.get(*id as usize))
+        self.ids.get(origin).and_then(|id| self.states.get(id))
     }
 
     /// The origin an id stands for.
     pub fn origin(&self, id: u32) -> Option<&Origin> {
-        self.states.get(id as usize).map(|state| &state.origin)
+        self.states.get(&id).map(|state| &state.origin)
     }
 
     /// All zero when nothing of it was seen.
@@ -156,8 +192,7 @@ impl Origins {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Origin, rpc::OriginState)> {
-        self.states
-            .iter()
-            .map(|state| (&state.origin, self.state(&state.origin)))
+        let states = self.states.rows().values();
+        states.map(|state| (&state.origin, self.state(&state.origin)))
     }
 }

@@ -234,7 +234,8 @@ async fn end_session(hub: &Hub, session: &Session, end: &End, connect: &Connect,
     };
     if expiry > 0 && expiry != connect.session_expiry {
         // [MQTT-3.14.2.2.2]: opened once more, for that is what carries an expiry.
-        match hub.open_again(&seat.client_id, expiry).await {
+        let epoch = update.session_epoch;
+        match hub.open_again(&seat.client_id, epoch, expiry).await {
             Ok(epoch) => update.session_epoch = epoch,
             Err(error) => debug!(client_id = &*seat.client_id, %error, "the expiry stays"),
         }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use proto::rpc::OpenSession;
+use proto::rpc::{OpenSession, RefusalKind, SessionState};
 use raft_log::client::{ClientError, LogClient, Producer};
 use tokio_util::task::TaskTracker;
 
 use crate::config::BrokerOptions;
 use crate::connect::Refusal;
 use crate::feed::Feed;
+use crate::holder::{Holder, LEASE};
 use crate::metrics::Metrics;
 use crate::namespace::Warner;
 use crate::packet::Connect;
@@ -21,10 +22,13 @@ use crate::updates::Updates;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whether a session exists is asked of a node that is near.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a CONNECT is decided again because the client connected elsewhere meanwhile.
+const ATTEMPTS: usize = 5;
 
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) options: BrokerOptions,
+    pub(crate) holder: Holder,
     pub(crate) log: LogClient,
     pub(crate) producer: Producer,
     pub(crate) feed: Feed,
@@ -44,11 +48,13 @@ impl Hub {
         connect: &Connect,
         assigned: bool,
     ) -> Result<(Start, bool), Refusal> {
-        let persistent =
-            connect.session_expiry > 0 || !assigned && self.has_session(&connect.client_id).await;
         let opening = async {
-            if persistent {
-                self.open_persistent(connect).await
+            let known = match assigned {
+                true => Some(0),
+                false => self.known_epoch(&connect.client_id).await,
+            };
+            if connect.session_expiry > 0 || known.is_some_and(|epoch| epoch > 0) {
+                self.open_persistent(connect, known).await
             } else {
                 self.open_fresh().await
             }
@@ -69,41 +75,71 @@ impl Hub {
     pub(crate) async fn open_again(
         &self,
         client_id: &str,
+        epoch: u64,
         expiry_seconds: u32,
     ) -> Result<u64, ClientError> {
         let open = OpenSession {
-            client_id: client_id.to_owned(),
-            holder: self.holder(),
-            clean: false,
-            expiry_seconds,
+            expected_epoch: Some(epoch),
+            ..self.open_session(client_id, expiry_seconds)
         };
         Ok(self.log.open_session(open).await?.session_epoch)
     }
 
-    fn holder(&self) -> String {
-        format!("node {}", self.options.node_id)
+    fn open_session(&self, client_id: &str, expiry_seconds: u32) -> OpenSession {
+        OpenSession {
+            client_id: client_id.to_owned(),
+            holder: self.holder.hold(),
+            clean: false,
+            expiry_seconds,
+            lease_nanos: i64::try_from(LEASE.as_nanos()).unwrap_or(i64::MAX),
+            expected_epoch: None,
+            attempt: rand::random::<u64>().max(1),
+        }
     }
 
-    async fn open_persistent(&self, connect: &Connect) -> Result<(Start, bool), Refusal> {
-        let open = OpenSession {
-            client_id: connect.client_id.clone(),
-            holder: self.holder(),
-            clean: connect.clean_start,
-            expiry_seconds: connect.session_expiry,
-        };
-        let state = self
-            .log
-            .open_session(open)
-            .await
-            .map_err(|error| Refusal::new(Reason::ServerUnavailable, error.to_string()))?;
+    async fn open_persistent(
+        &self,
+        connect: &Connect,
+        known: Option<u64>,
+    ) -> Result<(Start, bool), Refusal> {
+        let unavailable = |detail: String| Refusal::new(Reason::ServerUnavailable, detail);
+        let state = self.commit_connect(connect, known).await;
+        let state = state.map_err(|error| unavailable(error.to_string()))?;
         self.feed.end().await;
         Ok((Start::of(&state), state.present))
     }
 
-    /// A log that does not answer is as good as no session.
-    async fn has_session(&self, client_id: &str) -> bool {
+    /// Commits the CONNECT after the one that the log is known to have committed last: a CONNECT
+    /// that nobody waits for any more then comes too late instead of taking the session.
+    async fn commit_connect(
+        &self,
+        connect: &Connect,
+        known: Option<u64>,
+    ) -> Result<SessionState, ClientError> {
+        let mut open = OpenSession {
+            clean: connect.clean_start,
+            expected_epoch: known,
+            ..self.open_session(&connect.client_id, connect.session_expiry)
+        };
+        for _ in 1..ATTEMPTS {
+            match self.log.open_session(open.clone()).await {
+                Err(ClientError::Refused(refusal))
+                    if refusal.kind() == RefusalKind::StaleSession =>
+                {
+                    open.expected_epoch = Some(refusal.expected);
+                }
+                outcome => return outcome,
+            }
+        }
+        self.log.open_session(open).await
+    }
+
+    /// Epoch of the client's session as a near node knows it, 0 when there is none. A log that does
+    /// not answer knows nothing.
+    async fn known_epoch(&self, client_id: &str) -> Option<u64> {
         let known = tokio::time::timeout(LOOKUP_TIMEOUT, self.log.session(client_id)).await;
-        matches!(known, Ok(Ok(Some(_))))
+        let session = known.ok()?.ok()?;
+        Some(session.map_or(0, |session| session.session_epoch))
     }
 }
 

@@ -26,6 +26,7 @@ pub mod config;
 mod connect;
 mod connection;
 pub mod error;
+mod holder;
 mod hub;
 mod listener;
 mod metrics;
@@ -86,6 +87,7 @@ pub async fn build(context: Context) -> Result<Broker, BrokerError> {
     });
     let (feed, task) = Feed::new(log.clone());
     let hub = Hub {
+        holder: holder::Holder::new(options.node_id),
         options,
         log,
         producer,
@@ -125,6 +127,10 @@ impl Broker {
         let stop_feed = feed.abort_handle();
         let stored = CancellationToken::new();
         let updates = tokio::spawn(hub.updates.clone().run(hub.log.clone(), stored.clone()));
+        let holding = tokio::spawn({
+            let (hub, stored) = (hub.clone(), stored.clone());
+            async move { hub.holder.run(&hub.log, &stored).await }
+        });
         let result = tokio::select! {
             () = serve(&hub, &ready, listener, shutdown.clone()) => Ok(()),
             ended = feed => ended.unwrap_or(Err(BrokerError::FeedEnded)),
@@ -134,7 +140,7 @@ impl Broker {
         hub.tasks.wait().await;
         stored.cancel();
         // A panic in it was reported by the hook; there is nothing left to store.
-        let _ = updates.await;
+        let _ = tokio::join!(updates, holding);
         stop_feed.abort();
         result
     }

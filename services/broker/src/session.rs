@@ -235,7 +235,7 @@ impl Session {
                 return Err(End::refused(Reason::ImplementationSpecific, detail));
             }
             Err(AppendError::Refused(_)) => Reason::ImplementationSpecific,
-            Err(error @ AppendError::Closed) => {
+            Err(error @ (AppendError::Closed | AppendError::Unknown)) => {
                 return Err(End::Unavailable {
                     detail: error.to_string(),
                 });

@@ -168,5 +168,6 @@ mod tests {
         let told = |error| refused(error, &metrics).is_ok();
         assert!(told(AppendError::Refused("too large".into())));
         assert!(!told(AppendError::Closed));
+        assert!(!told(AppendError::Unknown));
     }
 }

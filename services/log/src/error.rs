@@ -14,6 +14,8 @@ pub enum Error {
     Node(#[from] NodeError),
     #[error("serve the log over gRPC")]
     Serve(#[from] tonic::transport::Error),
+    #[error("the log must not go on: {0}")]
+    StateDiffers(String),
     #[error("the log has stopped: {0}")]
     Stopped(String),
 }

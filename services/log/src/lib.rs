@@ -97,6 +97,7 @@ impl Service {
         let outcome = tokio::select! {
             served = serving => served.map(drop),
             reason = this.node.stopped() => Err(Error::Stopped(reason)),
+            reason = this.node.compare() => Err(Error::StateDiffers(reason)),
             () = this.drained() => Ok(()),
             () = this.attend() => Ok(()),
             never = announce => match never {},

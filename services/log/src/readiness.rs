@@ -29,6 +29,10 @@ pub(crate) async fn tell(
     for look in 0_u32.. {
         looks.tick().await;
         let progress = node.progress();
+        if let Some(reason) = node.not_serving() {
+            ready.not_ready(reason);
+            continue;
+        }
         let is_formed = node.hub().is_some();
         match judge(&progress, target, patience) {
             Ok(()) if is_formed => {

@@ -10,6 +10,7 @@ use proto::rpc::propose_response::Reply;
 use proto::rpc::{self, AppendRequest, AppendResponse, Refusal, RefusalKind};
 use proto::{Batch, Lane, Nanos, Offset, Record, TopicFilter};
 use raft_log::Node;
+use raft_log::node::{RetainedPage, TailError};
 use raft_log::refusal::{refusal, to_status};
 use raft_log::state::Applied;
 use raft_log::trace::Stage;
@@ -22,8 +23,8 @@ use crate::uplink::until_fault;
 
 /// Appends of one stream that are under way; a producer's window is smaller.
 const APPENDS: usize = 32;
-/// Retained messages are answered in batches of about this size.
-const RETAINED_BYTES: usize = 1 << 20;
+/// Last values of one answer at most: each of them is small.
+const LAST_VALUES: usize = 4096;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
@@ -50,6 +51,13 @@ impl Log {
             shutdown,
             metrics: Metrics::new(),
         }
+    }
+
+    /// Whether this node may answer from its state.
+    fn check(&self, group: u32) -> Result<(), Status> {
+        self.check_group(group)?;
+        let serving = self.node.check_serving();
+        serving.map_err(|refusal| to_status(&refusal))
     }
 
     fn check_group(&self, group: u32) -> Result<(), Status> {
@@ -160,7 +168,7 @@ impl rpc::log_server::Log for Log {
         request: Request<rpc::ProposeRequest>,
     ) -> Result<Response<rpc::ProposeResponse>, Status> {
         let request = request.into_inner();
-        self.check_group(request.group)?;
+        self.check(request.group)?;
         let operation = request.command.and_then(|command| command.operation);
         let missing = || to_status(&refusal(RefusalKind::Invalid, "no operation"));
         let applied = self.node.propose(operation.ok_or_else(missing)?).await;
@@ -199,7 +207,7 @@ impl rpc::log_server::Log for Log {
         request: Request<rpc::TailRequest>,
     ) -> Result<Response<Self::TailStream>, Status> {
         let request = request.into_inner();
-        self.check_group(request.group)?;
+        self.check(request.group)?;
         let lanes: Option<Vec<Lane>> = request
             .lanes
             .iter()
@@ -212,9 +220,14 @@ impl rpc::log_server::Log for Log {
         let tail = tail
             .take_until(self.shutdown.clone().cancelled_owned())
             .map(|item| {
-                item.map_err(|error| {
-                    tracing::error!(%error, "a tail could not go on");
-                    Status::data_loss(error.to_string())
+                item.map_err(|error| match error {
+                    TailError::NotServing(_) | TailError::Ended => {
+                        to_status(&refusal(RefusalKind::ShuttingDown, error.to_string()))
+                    }
+                    TailError::Read(_) => {
+                        tracing::error!(%error, "a tail could not go on");
+                        Status::data_loss(error.to_string())
+                    }
                 })
             });
         Ok(Response::new(Box::pin(tail)))
@@ -238,36 +251,54 @@ impl rpc::log_server::Log for Log {
         request: Request<rpc::RetainedRequest>,
     ) -> Result<Response<Self::RetainedStream>, Status> {
         let request = request.into_inner();
-        self.check_group(request.group)?;
-        let filters: Result<Vec<TopicFilter>, _> = request
-            .filters
-            .iter()
-            .map(|filter| filter.parse())
-            .collect();
-        let filters = filters.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let (records, next_offset) = self.node.retained(&filters);
-        let batches = batches(&records).map_err(|error| Status::internal(error.to_string()))?;
-        let answers = batches.into_iter().map(move |batch| {
-            Ok(rpc::RetainedResponse {
-                batch: batch.bytes,
-                next_offset,
-            })
-        });
-        // The offset is told even when nothing matches.
-        let end = Ok(rpc::RetainedResponse {
-            batch: Default::default(),
+        self.check(request.group)?;
+        let filters = filters(&request.filters)?;
+        let pages = RetainedPages {
+            node: self.node.clone(),
+            filters,
+            last: None,
+            end: None,
+        };
+        let answers = stream::try_unfold(pages, RetainedPages::next);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn last_values(
+        &self,
+        request: Request<rpc::LastValuesRequest>,
+    ) -> Result<Response<rpc::LastValuesResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.group)?;
+        let filters = filters(&request.filters)?;
+        let limit = match usize::try_from(request.limit) {
+            Ok(limit @ 1..=LAST_VALUES) => limit,
+            _ => LAST_VALUES,
+        };
+        let after = request.after_topic.as_deref();
+        let (page, next_offset) = self.node.last_values(&filters, after, limit);
+        let offsets = page.rows.iter().map(|last| last.offset).collect();
+        let large = page.rows.iter().map(|last| last.large.unwrap_or_default());
+        let large = large.collect();
+        let records = page.rows.into_iter().map(|last| last.record);
+        let records: Vec<Record> = records.collect();
+        let batch = match &records[..] {
+            [] => Default::default(),
+            records => encode(records)?.bytes,
+        };
+        Ok(Response::new(rpc::LastValuesResponse {
+            batch,
+            offsets,
+            large,
+            more_after: page.more_after,
             next_offset,
-        });
-        Ok(Response::new(Box::pin(stream::iter(
-            answers.chain([end]).collect::<Vec<_>>(),
-        ))))
+        }))
     }
 
     async fn cursors(
         &self,
         request: Request<rpc::CursorsRequest>,
     ) -> Result<Response<rpc::CursorsResponse>, Status> {
-        self.check_group(request.into_inner().group)?;
+        self.check(request.into_inner().group)?;
         Ok(Response::new(rpc::CursorsResponse {
             cursors: self.node.cursors(),
         }))
@@ -278,7 +309,7 @@ impl rpc::log_server::Log for Log {
         request: Request<rpc::SessionRequest>,
     ) -> Result<Response<rpc::SessionResponse>, Status> {
         let request = request.into_inner();
-        self.check_group(request.group)?;
+        self.check(request.group)?;
         let session = self.node.session(&request.client_id);
         Ok(Response::new(rpc::SessionResponse { session }))
     }
@@ -303,20 +334,51 @@ impl rpc::log_server::Log for Log {
     }
 }
 
-fn batches(records: &[Record]) -> Result<Vec<Batch>, proto::batch::BatchError> {
-    let mut batches = Vec::new();
-    let mut open: Vec<Record> = Vec::new();
-    let mut bytes = 0;
-    for record in records {
-        bytes += record.size_bytes();
-        open.push(record.clone());
-        if bytes >= RETAINED_BYTES {
-            batches.push(Batch::encode(&std::mem::take(&mut open))?);
-            bytes = 0;
+fn filters(filters: &[String]) -> Result<Vec<TopicFilter>, Status> {
+    let parsed: Result<Vec<TopicFilter>, _> = filters.iter().map(|filter| filter.parse()).collect();
+    parsed.map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn encode(records: &[Record]) -> Result<Batch, Status> {
+    Batch::encode(records).map_err(|error| Status::internal(error.to_string()))
+}
+
+/// Retained messages on their way to who asked, a page in memory at a time.
+struct RetainedPages {
+    node: Node,
+    filters: Vec<TopicFilter>,
+    last: Option<RetainedPage>,
+    /// What is told at the end, even when nothing matches.
+    end: Option<u64>,
+}
+
+impl RetainedPages {
+    async fn next(mut self) -> Result<Option<(rpc::RetainedResponse, RetainedPages)>, Status> {
+        self.node
+            .check_serving()
+            .map_err(|refusal| to_status(&refusal))?;
+        while let Some(page) = self.node.retained(&self.filters, self.last.as_ref()) {
+            let next_offset = page.next_offset;
+            self.end = Some(next_offset);
+            let records = &page.page.rows;
+            let batch = match &records[..] {
+                [] => None,
+                records => Some(encode(records)?.bytes),
+            };
+            self.last = Some(page);
+            if let Some(batch) = batch {
+                let response = rpc::RetainedResponse { batch, next_offset };
+                return Ok(Some((response, self)));
+            }
+            tokio::task::yield_now().await;
         }
+        let Some(next_offset) = self.end.take() else {
+            return Ok(None);
+        };
+        let response = rpc::RetainedResponse {
+            batch: Default::default(),
+            next_offset,
+        };
+        Ok(Some((response, self)))
     }
-    if !open.is_empty() {
-        batches.push(Batch::encode(&open)?);
-    }
-    Ok(batches)
 }

@@ -37,6 +37,8 @@ pub(super) struct Window {
 /// One append: records of several lanes and scopes, one envelope each.
 struct Unanswered {
     parts: Vec<Part>,
+    /// How often it was sent.
+    sent: u32,
     /// When the first of its records came.
     since: Instant,
 }
@@ -73,6 +75,8 @@ impl Window {
     pub(super) fn set_producer(&mut self, id: Bytes, epoch: u32) {
         self.producer = Some((id, epoch));
         self.first_sequence = 0;
+        // None of these was sent under this id.
+        self.appends.iter_mut().for_each(|append| append.sent = 0);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -99,20 +103,22 @@ impl Window {
         if parts.is_empty() {
             return None;
         }
-        self.appends.push_back(Unanswered { parts, since });
+        let sent = 0;
+        self.appends.push_back(Unanswered { parts, sent, since });
         self.request(self.appends.len() - 1)
     }
 
     /// All appends to send on a new connection.
-    pub(super) fn unanswered(&self) -> Vec<rpc::Append> {
+    pub(super) fn unanswered(&mut self) -> Vec<rpc::Append> {
         (0..self.appends.len())
             .filter_map(|at| self.request(at))
             .collect()
     }
 
-    fn request(&self, at: usize) -> Option<rpc::Append> {
+    fn request(&mut self, at: usize) -> Option<rpc::Append> {
         let (producer_id, epoch) = self.producer.clone()?;
-        let append = self.appends.get(at)?;
+        let append = self.appends.get_mut(at)?;
+        append.sent = append.sent.saturating_add(1);
         let sequence = self.first_sequence + at as u64;
         let waiters = append.parts.iter().flat_map(|part| &part.waiters);
         Some(rpc::Append {
@@ -159,11 +165,7 @@ impl Window {
                 Outcome::Resend
             }
             RefusalKind::UnknownProducer => {
-                // Whether these were committed can't be known any more.
-                self.appends
-                    .drain(..)
-                    .for_each(|append| fail(append, AppendError::Closed));
-                self.producer = None;
+                self.forgotten();
                 Outcome::Refused(refusal)
             }
             RefusalKind::Invalid | RefusalKind::Forked | RefusalKind::Scope => {
@@ -181,6 +183,22 @@ impl Window {
         }
     }
 
+    /// The log does not know this producer any more. What was sent twice may have been taken the
+    /// first time, and to append it under another id could double it: its outcome is unknown. What
+    /// was sent once was refused by this very answer, or will be: a producer that is forgotten stays
+    /// forgotten, and appends of one stream are taken in their order. So it goes under a new id.
+    fn forgotten(&mut self) {
+        self.producer = None;
+        let (once, again) = std::mem::take(&mut self.appends)
+            .into_iter()
+            .partition(|append| append.sent <= 1);
+        self.appends = once;
+        let again: VecDeque<Unanswered> = again;
+        again
+            .into_iter()
+            .for_each(|append| fail(append, AppendError::Unknown));
+    }
+
     /// Takes the records of stale sessions out of every append.
     fn drop_stale(&mut self, stale: &HashSet<SessionKey>) {
         for append in std::mem::take(&mut self.appends) {
@@ -190,8 +208,7 @@ impl Window {
                 .filter_map(|part| without(part, stale))
                 .collect();
             if !parts.is_empty() {
-                let since = append.since;
-                self.appends.push_back(Unanswered { parts, since });
+                self.appends.push_back(Unanswered { parts, ..append });
             }
         }
     }
@@ -286,3 +303,6 @@ fn fail(append: Unanswered, error: AppendError) {
         let _ = waiter.done.send(Err(error.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests;

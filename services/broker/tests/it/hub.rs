@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kit::service::Context;
 use kit::shutdown::CancellationToken;
+use raft_log::client::{ClientConfig, LogClient};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -60,6 +61,15 @@ impl Hub {
     /// Another broker over the same log, as another node would have it.
     pub(crate) async fn another_broker(&self) -> Broker {
         start_broker(&self.directory, self.log_address, "").await
+    }
+
+    pub(crate) fn log(&self) -> LogClient {
+        let config = ClientConfig {
+            endpoints: vec![self.log_address.to_string()],
+            group: 0,
+            tls: None,
+        };
+        LogClient::new(config).unwrap()
     }
 
     pub(crate) async fn restart_broker(&mut self) {

@@ -204,3 +204,20 @@ async fn a_client_without_an_id_gets_one() {
     assert_eq!(wire.read().await.body, [0, 2]);
     wire.expect_end(None).await;
 }
+
+/// Otherwise its sessions would count as closed while their clients are connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_with_sessions_says_again_and_again_that_it_lives() {
+    let hub = Hub::start().await;
+    let (_wire, _) = Wire::connect(hub.broker.address, &persistent(V5, "c")).await;
+    let log = hub.log();
+    let applied = log.status().await.unwrap().applied_index;
+    let renewed = async {
+        // Nothing else writes in this hub.
+        while log.status().await.unwrap().applied_index < applied + 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let renewed = tokio::time::timeout(crate::hub::PATIENCE, renewed).await;
+    renewed.expect("it renews its lease");
+}

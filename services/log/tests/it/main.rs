@@ -9,3 +9,6 @@ mod readiness;
 mod producer;
 mod uplink;
 mod reports;
+mod last;
+#[cfg(feature = "sabotage")]
+mod compare;

@@ -55,6 +55,7 @@ async fn stale_sessions_are_taken_out_of_a_batch() {
         holder: "node 1".into(),
         clean,
         expiry_seconds: 60,
+        ..Default::default()
     };
     let old = client.open_session(open(true)).await.unwrap();
     let new = client.open_session(open(false)).await.unwrap();

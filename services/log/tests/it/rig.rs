@@ -113,18 +113,24 @@ impl Hub {
     }
 
     pub(crate) async fn start_node(&mut self, id: u64) {
+        self.try_start_node(id).await.unwrap();
+    }
+
+    /// Whether its files can be opened.
+    pub(crate) async fn try_start_node(&mut self, id: u64) -> Result<(), log_service::Error> {
         let text = self.config(id, &self.data_dir(id));
         let config = kit::config::from_str("hub.yaml", &text).unwrap();
         let shutdown = CancellationToken::new();
         let context = Context::new(config, shutdown.clone()).unwrap();
         let readiness = context.readiness.clone();
-        let service = log_service::build(context).await.unwrap();
+        let service = log_service::build(context).await?;
         let running = Running {
             shutdown,
             readiness,
             task: tokio::spawn(service),
         };
         self.nodes.insert(id, running);
+        Ok(())
     }
 
     pub(crate) async fn stop_node(&mut self, id: u64) {
@@ -338,5 +344,38 @@ impl rpc::raft_server::Raft for Deaf {
             hub: self.hub.clone(),
             ..Default::default()
         }))
+    }
+}
+
+#[cfg(feature = "sabotage")]
+impl Hub {
+    /// Until a node ends by itself.
+    pub(crate) async fn ended(&mut self, id: u64) -> Result<(), log_service::Error> {
+        self.nodes.remove(&id).unwrap().task.await.unwrap()
+    }
+
+    pub(crate) async fn until_not_ready(&self, id: u64) -> String {
+        loop {
+            let report = self.readiness(id).report();
+            if let Some(reason) = &report.parts[0].reason {
+                return reason.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What a node says to who reads its log.
+    pub(crate) async fn tail_ends(&self, id: u64) -> String {
+        let endpoint = format!("http://127.0.0.1:{}", self.addresses[&id]);
+        let mut log = proto::rpc::log_client::LogClient::connect(endpoint)
+            .await
+            .unwrap();
+        match log.tail(proto::rpc::TailRequest::default()).await {
+            Ok(answers) => {
+                let next = answers.into_inner().message().await;
+                next.unwrap_err().message().to_owned()
+            }
+            Err(status) => status.message().to_owned(),
+        }
     }
 }
