@@ -3,7 +3,7 @@
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["envelope", "command", "log", "uplink", "raft"]
+    let files = ["envelope", "retention", "command", "log", "uplink", "raft"]
         .map(|name| format!("proto/updraft/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;

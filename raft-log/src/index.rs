@@ -11,6 +11,7 @@
 //! "o" offset u64 big endian    postcard: log index, Placed
 //! ```
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::state::Placed;
@@ -19,6 +20,8 @@ const APPLIED: &[u8] = b"a";
 const OFFSET: u8 = b'o';
 /// The index of a node that holds nothing else: recent blocks are what is read.
 const CACHE_BYTES: u64 = 8 << 20;
+/// Keys that are removed at once.
+const FORGOTTEN: usize = 4096;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
@@ -99,6 +102,41 @@ impl Index {
             }
         }
         Ok(found)
+    }
+
+    /// Offset and log index of the first envelope that does not lie before a point of the log;
+    /// `before` says so of an envelope, and of none that comes after one of which it does not.
+    pub(crate) fn first_not(
+        &self,
+        offsets: Range<u64>,
+        before: impl Fn(u64, &Placed) -> bool,
+    ) -> Result<Option<(u64, Placed)>, IndexError> {
+        let Range { mut start, mut end } = offsets;
+        while start < end {
+            let middle = start + (end - start) / 2;
+            match self.from(middle, 1)?.pop() {
+                Some((log_index, placed)) if before(log_index, &placed) => {
+                    start = placed.offset + u64::from(placed.count);
+                }
+                Some((_, placed)) if placed.offset < middle => end = placed.offset.max(start),
+                _ => end = middle,
+            }
+        }
+        Ok(self.from(start, 1)?.pop())
+    }
+
+    /// Forgets what lies below an offset, a portion at a time; whether there is more.
+    pub(crate) fn forget_below(&self, offset: u64) -> Result<bool, IndexError> {
+        let mut batch = sled::Batch::default();
+        let mut count = 0;
+        for item in self.db.range(key(0)..key(offset)).keys().take(FORGOTTEN) {
+            batch.remove(item?);
+            count += 1;
+        }
+        if count > 0 {
+            self.db.apply_batch(batch)?;
+        }
+        Ok(count == FORGOTTEN)
     }
 
     /// Forgets everything: another state is taken over.

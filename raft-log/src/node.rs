@@ -5,6 +5,8 @@ mod config;
 mod identity;
 mod progress;
 mod report;
+mod retention;
+pub(crate) mod space;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,8 @@ use tokio::sync::oneshot;
 pub use config::{NodeConfig, NodeError};
 pub use progress::Progress;
 pub use report::Gauges;
+pub use retention::RetentionConfig;
+pub use space::DiskConfig;
 pub use tail::TailError;
 
 use crate::checkpoint::Checkpoints;
@@ -31,6 +35,7 @@ use crate::index::Index;
 use crate::raft::heard::Heard;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
+use crate::raft::peers::Peers;
 use crate::raft::service::Service;
 use crate::raft::store::Store;
 use crate::raft::types::{Proposal, Raft, TypeConfig};
@@ -38,6 +43,7 @@ use crate::refusal::refusal;
 use crate::segment::Segments;
 use crate::shared::Shared;
 use crate::state::Applied;
+use space::{Admitted, Space};
 
 /// A handle on the node; clones share it.
 #[derive(Clone)]
@@ -47,6 +53,8 @@ pub struct Node {
     raft: Raft,
     shared: Arc<Shared>,
     heard: Heard,
+    space: Arc<Space>,
+    files: retention::Files,
 }
 
 impl std::fmt::Debug for Node {
@@ -68,7 +76,11 @@ pub enum Leader {
 
 /// What comes of something that was submitted.
 #[derive(Debug)]
-pub struct Submitted(oneshot::Receiver<WriteResult>);
+pub struct Submitted {
+    receiver: oneshot::Receiver<WriteResult>,
+    /// Until the outcome the disk does not show what it takes.
+    admitted: Option<Admitted>,
+}
 
 type WriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
 
@@ -82,10 +94,17 @@ impl Node {
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = machine.shared();
+        let files = retention::Files {
+            checkpoints: machine.checkpoints.clone(),
+            point: machine.retention_point.clone(),
+        };
+        let peers = Peers::default();
         let network = Network {
             group: config.group,
             tls: config.tls.clone(),
+            peers: peers.clone(),
         };
+        let space = Space::new(&config, shared.segments.clone(), peers);
         let raft_config = config.raft_config()?;
         let raft = Raft::new(config.node_id.0, raft_config, network, store, machine)
             .await
@@ -96,6 +115,8 @@ impl Node {
             raft,
             shared,
             heard: Heard::default(),
+            space: Arc::new(space),
+            files,
         })
     }
 
@@ -114,6 +135,7 @@ impl Node {
             node_id: self.config.node_id.0,
             identity: self.identity,
             heard: self.heard.clone(),
+            space: self.space.clone(),
         };
         RaftServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -127,15 +149,29 @@ impl Node {
 
     /// Proposes in the order of the calls. The outcome comes when it is committed and applied (I1).
     pub async fn submit(&self, operation: Operation) -> Result<Submitted, Refusal> {
+        let is_data = matches!(operation, Operation::Append(_) | Operation::Relay(_));
         let command = Command {
             leader_time: Nanos::now().0,
             operation: Some(operation),
         };
         let (responder, receiver) = ProgressResponder::complete_only();
         let proposal = Proposal(command.encode_to_vec().into());
+        let admitted = self.admit(is_data, proposal.0.len())?;
         match self.raft.client_write_ff(proposal, Some(responder)).await {
-            Ok(()) => Ok(Submitted(receiver)),
+            Ok(()) => Ok(Submitted { receiver, admitted }),
             Err(fatal) => Err(stopped(&fatal)),
+        }
+    }
+
+    /// While there is no room a leader takes only what is not data, such as what frees room (I5).
+    fn admit(&self, is_data: bool, bytes: usize) -> Result<Option<Admitted>, Refusal> {
+        if !is_data || self.leader() != Leader::This {
+            return Ok(None);
+        }
+        let admitted = Space::admit(&self.space, bytes);
+        match self.refuses_data() {
+            Some(reason) => Err(refusal(RefusalKind::Full, reason)),
+            None => Ok(Some(admitted)),
         }
     }
 
@@ -199,6 +235,7 @@ impl Node {
 
     pub fn status(&self) -> rpc::StatusResponse {
         let metrics = self.raft.metrics().borrow_watched().clone();
+        let retention = Some(self.retention_status());
         let state = self.shared.state();
         let segments = self.shared.segments.segments();
         let matched: BTreeMap<u64, Option<u64>> = metrics
@@ -240,6 +277,7 @@ impl Node {
             segments: segments.len() as u64,
             disk_bytes: segments.iter().map(|segment| segment.bytes).sum(),
             state_hash: state.hash().to_vec().into(),
+            retention,
         }
     }
 
@@ -255,7 +293,9 @@ impl Node {
 
 impl Submitted {
     pub async fn outcome(self) -> Result<Applied, Refusal> {
-        match self.0.await {
+        let outcome = self.receiver.await;
+        drop(self.admitted);
+        match outcome {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(error)) => Err(refused(&error)),
             Err(_) => Err(refusal(

@@ -8,6 +8,7 @@ mod cursors;
 mod origins;
 mod producers;
 mod retained;
+pub(crate) mod retention;
 mod sessions;
 
 use proto::envelope::Chain;
@@ -21,10 +22,11 @@ use cursors::Cursors;
 use origins::Origins;
 use producers::Producers;
 use retained::Retained;
+use retention::Retention;
 use sessions::Sessions;
 
 /// Bumped when the serialised form changes.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
@@ -38,6 +40,7 @@ pub struct State {
     pub cursors: Cursors,
     pub sessions: Sessions,
     pub retained: Retained,
+    pub retention: Retention,
 }
 
 /// Who this log belongs to.
@@ -117,6 +120,7 @@ impl State {
                 self.sessions.update(updates, self.time, self.next_offset)?;
                 Ok(done(self))
             }
+            Operation::Retain(retain) => self.retain(&retain).map(|()| done(self)),
         }
     }
 
@@ -232,7 +236,7 @@ impl State {
     pub fn from_bytes(bytes: &[u8]) -> Result<State, String> {
         match bytes.split_first() {
             Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|e| e.to_string()),
-            Some((format, _)) => Err(format!("state format {format} is newer than this program")),
+            Some((format, _)) => Err(format!("state format {format} is not known")),
             None => Err("no state".into()),
         }
     }

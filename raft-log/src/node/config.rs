@@ -10,6 +10,8 @@ use proto::ids::NodeIdentity;
 use proto::{HubPath, NodeId};
 use tonic::transport::ClientTlsConfig;
 
+use super::retention::RetentionConfig;
+use super::space::DiskConfig;
 use crate::checkpoint::CheckpointError;
 use crate::index::IndexError;
 use crate::raft::machine::MachineError;
@@ -30,6 +32,8 @@ pub struct NodeConfig {
     pub election_timeout: Duration,
     /// Memory for the newest records, and as much again for the newest entries.
     pub cache_bytes: usize,
+    pub retention: RetentionConfig,
+    pub disk: DiskConfig,
     /// For connections to the peers; clear text when absent.
     pub tls: Option<ClientTlsConfig>,
 }
@@ -76,7 +80,8 @@ impl NodeConfig {
             snapshot_policy: SnapshotPolicy::Never,
             // Our entries are batches.
             replication_lag_threshold: 64,
-            max_in_snapshot_log_to_keep: 0,
+            // What is below a snapshot is purged by retention alone.
+            max_in_snapshot_log_to_keep: u64::MAX,
             enable_pre_vote: Some(true),
             ..Default::default()
         };

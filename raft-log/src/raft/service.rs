@@ -1,5 +1,7 @@
 //! The receiving end of the wire between the nodes of a hub.
 
+use std::sync::Arc;
+
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
@@ -9,6 +11,7 @@ use proto::rpc::append_entries_response::Result as Answer;
 use proto::rpc::raft_server;
 use tonic::{Request, Response, Status};
 
+use crate::node::space::Space;
 use crate::raft::convert;
 use crate::raft::heard::Heard;
 use crate::raft::network;
@@ -22,6 +25,7 @@ pub(crate) struct Service {
     pub(crate) node_id: u64,
     pub(crate) identity: NodeIdentity,
     pub(crate) heard: Heard,
+    pub(crate) space: Arc<Space>,
 }
 
 impl std::fmt::Debug for Service {
@@ -115,6 +119,7 @@ impl raft_server::Raft for Service {
         }
         Ok(Response::new(rpc::AppendEntriesResponse {
             result: Some(answer),
+            space: Some(self.space.short()),
         }))
     }
 

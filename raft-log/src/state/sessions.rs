@@ -146,6 +146,25 @@ impl Sessions {
             .filter(|session| session.epoch == epoch)
     }
 
+    /// The session that is furthest back among those that are not over.
+    pub fn lowest(&self, now: Nanos) -> Option<(&str, u64)> {
+        let alive = self.sessions.iter().filter(|(_, it)| !it.is_over(now));
+        let lowest = alive.min_by_key(|(_, it)| it.acknowledged_offset);
+        lowest.map(|(client_id, session)| (client_id.as_str(), session.acknowledged_offset))
+    }
+
+    /// Moves sessions to `offset`; which ones, and from where. Those that are over lose nothing.
+    pub(super) fn move_on(&mut self, offset: u64, now: Nanos) -> Vec<(String, u64)> {
+        self.sessions.retain(|_, session| !session.is_over(now));
+        let sessions = self.sessions.iter_mut();
+        let behind = sessions.filter(|(_, session)| session.acknowledged_offset < offset);
+        let moved = behind.map(|(client_id, session)| {
+            let from = std::mem::replace(&mut session.acknowledged_offset, offset);
+            (format!("session/{client_id}"), from)
+        });
+        moved.collect()
+    }
+
     pub fn get(&self, client_id: &str, end: u64) -> Option<SessionState> {
         let session = self.sessions.get(client_id)?;
         Some(state(client_id, session, true, end))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use kit::config::ConfigError;
 use kit::service::Context;
 use raft_log::NodeConfig;
+use raft_log::node::{DiskConfig, RetentionConfig};
 
 /// Memory for the newest records of a node.
 const CACHE_BYTES: usize = 32 << 20;
@@ -41,6 +42,16 @@ impl Config {
                 heartbeat: *log.heartbeat,
                 election_timeout: *log.election_timeout,
                 cache_bytes: CACHE_BYTES,
+                retention: RetentionConfig {
+                    min_age: *log.retention.min_age,
+                    max_age: log.retention.max_age.map(|age| age.value),
+                    max_bytes: log.retention.max_bytes.map(|most| most.as_u64()),
+                    session_age: *log.retention.session_age,
+                },
+                disk: DiskConfig {
+                    budget: log.disk.budget.map(|budget| budget.as_u64()),
+                    reserve: log.disk.reserve.map(|reserve| reserve.as_u64()),
+                },
                 tls: context.tls.as_ref().map(|tls| tls.client.clone()),
             },
         })

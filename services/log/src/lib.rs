@@ -91,6 +91,7 @@ impl Service {
             reason = this.node.stopped() => Err(Error::Stopped(reason)),
             () = this.drained() => Ok(()),
             never = announce => match never {},
+            never = this.node.retain() => match never {},
         };
         this.node.shutdown().await;
         outcome

@@ -8,3 +8,4 @@ mod readiness;
 mod producer;
 mod uplink;
 mod reports;
+mod retention;
