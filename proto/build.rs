@@ -3,8 +3,17 @@
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["envelope", "state", "command", "log", "uplink", "raft", "cluster"]
-        .map(|name| format!("proto/updraft/v1/{name}.proto"));
+    let files = [
+        "envelope",
+        "state",
+        "retention",
+        "command",
+        "log",
+        "uplink",
+        "raft",
+        "cluster",
+    ]
+    .map(|name| format!("proto/updraft/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     tonic_prost_build::configure()

@@ -25,6 +25,8 @@ use crate::segment::{Disk, read_file, replace_file};
 const MAGIC: &[u8; 4] = b"UPCK";
 const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 12;
+/// Checkpoints that are kept: retention can free this part of the log at a time.
+const MOST: usize = 32;
 
 /// The directory of a node's checkpoints.
 #[derive(Clone, Debug)]
@@ -70,6 +72,26 @@ impl Checkpoints {
         let bytes = read_file(&*self.disk, &name).map_err(self.at(&name))?;
         let path = self.disk.path(&name);
         decode(&bytes.into()).map_err(|problem| CheckpointError::Damaged { path, problem })
+    }
+
+    /// Removes those that lead nowhere any more: below `from`, where the log begins, and of those
+    /// beyond `snapshot` so many that few remain. The newest two stay.
+    pub(crate) fn thin(&self, from: u64, snapshot: u64) -> Result<(), CheckpointError> {
+        let known = self.list()?;
+        let (old, mut known) = known.into_iter().partition::<Vec<_>, _>(|at| *at < from);
+        for at in old {
+            self.remove(at)?;
+        }
+        while known.len() > MOST {
+            // The one whose neighbours are closest is missed least.
+            let inner = 1..known.len().saturating_sub(2);
+            let spare = inner.filter(|at| known[*at] > snapshot);
+            let Some(least) = spare.min_by_key(|at| known[at + 1] - known[at - 1]) else {
+                break;
+            };
+            self.remove(known.remove(least))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn remove(&self, log_index: u64) -> Result<(), CheckpointError> {
@@ -158,6 +180,25 @@ mod tests {
         assert_eq!(checkpoints.load(300).unwrap(), checkpoint(300));
         checkpoints.remove(7).unwrap();
         assert_eq!(checkpoints.list().unwrap(), [300]);
+    }
+
+    #[test]
+    fn what_leads_nowhere_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let checkpoints = open(directory.path());
+        for index in (1..=100).map(|at| at * 10) {
+            checkpoints.save(&checkpoint(index)).unwrap();
+        }
+        checkpoints.thin(300, 350).unwrap();
+        let left = checkpoints.list().unwrap();
+        assert_eq!(left.len(), MOST);
+        assert_eq!(left[..6], [300, 310, 320, 330, 340, 350]);
+        assert_eq!(left[MOST - 2..], [990, 1000]);
+        // Spread over the rest.
+        let widest = left.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest <= Some(60), "{left:?}");
+        checkpoints.thin(1000, 1000).unwrap();
+        assert_eq!(checkpoints.list().unwrap(), [1000]);
     }
 
     #[test]

@@ -55,6 +55,11 @@ pub enum ClientError {
     Unavailable { reason: String },
     #[error("the log answered with something else than was asked for")]
     UnexpectedReply,
+    #[error(
+        "the log has deleted what was to be read: offsets {from} to {} (retention); it begins at \
+         {first}", .first - 1
+    )]
+    Deleted { from: u64, first: u64 },
 }
 
 impl ClientError {

@@ -11,6 +11,7 @@
 //! "o" offset u64 big endian    postcard: log index, Placed
 //! ```
 
+use std::ops::Range;
 use std::path::Path;
 
 use proto::Nanos;
@@ -19,6 +20,8 @@ use crate::state::Placed;
 
 const APPLIED: &[u8] = b"a";
 const OFFSET: u8 = b'o';
+/// Keys that are removed at once.
+const FORGOTTEN: usize = 4096;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
@@ -101,24 +104,46 @@ impl Index {
         Ok(found)
     }
 
-    /// Offset of the first envelope before `end` that was committed at `time` or later. Leader time
-    /// never decreases along the log, so this halves what is left until one remains.
-    pub(crate) fn at_time(&self, time: Nanos, end: u64) -> Result<u64, IndexError> {
-        let first = self.from(0, 1)?;
-        let (mut low, mut high) = (first.first().map_or(end, |(_, p)| p.offset), end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let Some((_, placed)) = self.from(middle, 1)?.into_iter().next() else {
-                break;
-            };
-            if placed.leader_time < time {
-                low = placed.offset + u64::from(placed.count);
-            } else {
-                // Never behind the middle, since this envelope holds it.
-                high = placed.offset;
+    /// Offset and log index of the first envelope that does not lie before a point of the log;
+    /// `before` says so of an envelope, and of none that comes after one of which it does not.
+    pub(crate) fn first_not(
+        &self,
+        offsets: Range<u64>,
+        before: impl Fn(u64, &Placed) -> bool,
+    ) -> Result<Option<(u64, Placed)>, IndexError> {
+        let Range { mut start, mut end } = offsets;
+        while start < end {
+            let middle = start + (end - start) / 2;
+            match self.from(middle, 1)?.pop() {
+                Some((log_index, placed)) if before(log_index, &placed) => {
+                    start = placed.offset + u64::from(placed.count);
+                }
+                Some((_, placed)) if placed.offset < middle => end = placed.offset.max(start),
+                _ => end = middle,
             }
         }
-        Ok(low)
+        Ok(self.from(start, 1)?.pop())
+    }
+
+    /// Offset of the first envelope before `end` that was committed at `time` or later.
+    pub(crate) fn at_time(&self, time: Nanos, end: u64) -> Result<u64, IndexError> {
+        // Leader time never decreases along the log.
+        let found = self.first_not(0..end, |_, placed| placed.leader_time < time)?;
+        Ok(found.map_or(end, |(_, placed)| placed.offset.min(end)))
+    }
+
+    /// Forgets what lies below an offset, a portion at a time; whether there is more.
+    pub(crate) fn forget_below(&self, offset: u64) -> Result<bool, IndexError> {
+        let mut batch = sled::Batch::default();
+        let mut count = 0;
+        for item in self.db.range(key(0)..key(offset)).keys().take(FORGOTTEN) {
+            batch.remove(item?);
+            count += 1;
+        }
+        if count > 0 {
+            self.db.apply_batch(batch)?;
+        }
+        Ok(count == FORGOTTEN)
     }
 
     /// Forgets everything: another state is taken over.

@@ -11,6 +11,8 @@ mod membership;
 mod progress;
 mod read;
 mod report;
+mod retention;
+pub(crate) mod space;
 mod standing;
 mod tail;
 
@@ -34,6 +36,8 @@ use gate::Gate;
 pub use progress::Progress;
 pub use read::RetainedPage;
 pub use report::Gauges;
+pub use retention::RetentionConfig;
+pub use space::DiskConfig;
 pub use standing::Standing;
 pub use tail::TailError;
 
@@ -43,6 +47,7 @@ use crate::index::Index;
 use crate::raft::heard::Heard;
 use crate::raft::machine::Machine;
 use crate::raft::network::Network;
+use crate::raft::peers::Peers;
 use crate::raft::service::Service;
 use crate::raft::store::Store;
 use crate::raft::succession::{Gone, Succession};
@@ -51,6 +56,7 @@ use crate::refusal::refusal;
 use crate::segment::Segments;
 use crate::shared::Shared;
 use crate::state::Applied;
+use space::{Admitted, Space};
 
 /// A handle on the node; clones share it.
 #[derive(Clone)]
@@ -67,6 +73,8 @@ pub struct Node {
     leaving: CancellationToken,
     clock: Clock,
     gate: Gate,
+    space: Arc<Space>,
+    files: retention::Files,
 }
 
 impl std::fmt::Debug for Node {
@@ -88,7 +96,11 @@ pub enum Leader {
 
 /// What comes of something that was submitted.
 #[derive(Debug)]
-pub struct Submitted(oneshot::Receiver<WriteResult>);
+pub struct Submitted {
+    receiver: oneshot::Receiver<WriteResult>,
+    /// Until the outcome the disk does not show what it takes.
+    admitted: Option<Admitted>,
+}
 
 type WriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
 
@@ -98,8 +110,8 @@ impl Node {
         let config = Arc::new(config);
         compare::refuse_marked(&*config.environment, &config.data_dir)?;
         let opening = config.clone();
-        let files = blocking(&*config.environment, move || open_files(&opening));
-        let (identity, machine, store) = files
+        let opened = blocking(&*config.environment, move || open_files(&opening));
+        let (identity, machine, store) = opened
             .await
             .map_err(|error| NodeError::Raft(error.to_string()))??;
         let shared = machine.shared();
@@ -107,11 +119,18 @@ impl Node {
         shared
             .node_id
             .store(config.node_id.0, std::sync::atomic::Ordering::Relaxed);
+        let files = retention::Files {
+            checkpoints: machine.checkpoints.clone(),
+            point: machine.retention_point.clone(),
+        };
+        let peers = Peers::default();
         let network = Network {
             group: config.group,
             tls: config.tls.clone(),
             environment: config.environment.clone(),
+            peers: peers.clone(),
         };
+        let space = Space::new(&config, shared.segments.clone(), peers);
         let raft_config = config.raft_config()?;
         let raft = Raft::new(config.node_id.0, raft_config, network, store, machine)
             .await
@@ -128,6 +147,8 @@ impl Node {
             gone: Gone::default(),
             changing: Arc::default(),
             leaving: CancellationToken::new(),
+            space: Arc::new(space),
+            files,
         })
     }
 
@@ -167,6 +188,7 @@ impl Node {
             gone: self.gone.clone(),
             leaving: self.leaving.clone(),
             stranger: Arc::default(),
+            space: self.space.clone(),
         };
         RaftServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -182,15 +204,29 @@ impl Node {
     pub async fn submit(&self, operation: Operation) -> Result<Submitted, Refusal> {
         self.gate.check()?;
         let (wall, at) = (self.config.environment.now(), tokio::time::Instant::now());
+        let is_data = matches!(operation, Operation::Append(_) | Operation::Relay(_));
         let command = Command {
             leader_time: self.clock.stamp(self.shared.time(), wall, at).0,
             operation: Some(operation),
         };
         let (responder, receiver) = ProgressResponder::complete_only();
         let proposal = Proposal(command.encode_to_vec().into());
+        let admitted = self.admit(is_data, proposal.0.len())?;
         match self.raft.client_write_ff(proposal, Some(responder)).await {
-            Ok(()) => Ok(Submitted(receiver)),
+            Ok(()) => Ok(Submitted { receiver, admitted }),
             Err(fatal) => Err(stopped(&fatal)),
+        }
+    }
+
+    /// While there is no room a leader takes only what is not data, such as what frees room (I5).
+    fn admit(&self, is_data: bool, bytes: usize) -> Result<Option<Admitted>, Refusal> {
+        if !is_data || self.leader() != Leader::This {
+            return Ok(None);
+        }
+        let admitted = Space::admit(&self.space, bytes);
+        match self.refuses_data() {
+            Some(reason) => Err(refusal(RefusalKind::Full, reason)),
+            None => Ok(Some(admitted)),
         }
     }
 
@@ -249,6 +285,7 @@ impl Node {
 
     pub fn status(&self) -> rpc::StatusResponse {
         let metrics = self.raft.metrics().borrow_watched().clone();
+        let retention = Some(self.retention_status());
         let state = self.shared.state();
         let segments = self.shared.segments.segments();
         let matched: BTreeMap<u64, Option<u64>> = metrics
@@ -291,6 +328,7 @@ impl Node {
             disk_bytes: segments.iter().map(|segment| segment.bytes).sum(),
             state_hash: state.hash().to_vec().into(),
             not_serving: self.gate.reason().unwrap_or_default(),
+            retention,
         }
     }
 
@@ -306,7 +344,9 @@ impl Node {
 
 impl Submitted {
     pub async fn outcome(self) -> Result<Applied, Refusal> {
-        match self.0.await {
+        let outcome = self.receiver.await;
+        drop(self.admitted);
+        match outcome {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(error)) => Err(refused(&error)),
             Err(_) => Err(refusal(

@@ -12,6 +12,7 @@ pub(crate) mod store;
 pub(crate) mod machine;
 pub(crate) mod network;
 pub(crate) mod heard;
+pub(crate) mod peers;
 pub(crate) mod succession;
 pub(crate) mod service;
 

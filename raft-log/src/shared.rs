@@ -4,7 +4,7 @@
 mod recent;
 pub(crate) mod samples;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use proto::rpc::command::Operation;
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) segments: Segments,
     recent: Mutex<Recent>,
+    /// This node has no record below, whatever the state says: it began with a snapshot.
+    begin: AtomicU64,
     pub(crate) samples: Samples,
     /// The state's time, for who can't wait for the state.
     time: AtomicI64,
@@ -56,6 +58,15 @@ pub(crate) struct Stretch {
     pub next_offset: u64,
 }
 
+impl Stretch {
+    pub(crate) fn nothing(Offset(next_offset): Offset) -> Stretch {
+        Stretch {
+            deliveries: Vec::new(),
+            next_offset,
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new(
         state: State,
@@ -75,7 +86,26 @@ impl Shared {
             index,
             segments,
             recent,
+            begin: AtomicU64::new(0),
         })
+    }
+
+    pub(crate) fn begins_at(&self, offset: u64) {
+        self.begin.store(offset, Ordering::Release);
+    }
+
+    /// The first offset that can be read. A node that began with a snapshot may not have learned
+    /// yet that what lies before it is deleted.
+    pub(crate) fn first_offset(&self) -> u64 {
+        let retained = self.state().retention.first_offset;
+        retained.max(self.begin.load(Ordering::Acquire))
+    }
+
+    /// Index of the entry that holds an offset, or of the one that will.
+    pub(crate) fn log_index(&self, offset: u64) -> Result<u64, IndexError> {
+        let next = || Ok(self.index.applied()?.map_or(0, |applied| applied + 1));
+        let found = self.index.from(offset, 1)?.pop();
+        found.map_or_else(next, |(log_index, _)| Ok(log_index))
     }
 
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -160,10 +190,7 @@ impl Shared {
         max_bytes: usize,
     ) -> Result<Stretch, ReadError> {
         let end = self.state().next_offset;
-        let mut stretch = Stretch {
-            deliveries: Vec::new(),
-            next_offset: offset,
-        };
+        let mut stretch = Stretch::nothing(Offset(offset));
         let mut bytes = 0;
         let mut entry: Option<(u64, Operation)> = None;
         for (log_index, placed) in self.index.from(offset, LOOK_UP)? {

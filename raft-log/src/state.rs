@@ -12,6 +12,7 @@ mod hash;
 mod cursors;
 mod origins;
 mod producers;
+pub(crate) mod retention;
 mod sessions;
 mod page;
 mod retained;
@@ -32,6 +33,7 @@ pub use page::Page;
 use producers::Producers;
 pub(crate) use producers::RECENT_APPENDS;
 use retained::Retained;
+use retention::Retention;
 use sessions::Sessions;
 
 /// Bumped when the serialised form changes.
@@ -52,6 +54,7 @@ pub struct State {
     pub sessions: Sessions,
     pub retained: Retained,
     pub last_values: LastValues,
+    pub retention: Retention,
 }
 
 /// Who this log belongs to.
@@ -148,6 +151,7 @@ impl State {
                 self.sessions.update(updates, self.time, self.next_offset)?;
                 Ok(done(self))
             }
+            Operation::Retain(retain) => self.retain(&retain).map(|()| done(self)),
         }
     }
 
@@ -306,10 +310,17 @@ impl State {
             sessions,
             retained,
             last_values,
+            retention,
         } = self;
         let counters = (hub, time, next_offset, origins.sum(), producers.sum());
-        // Cursors are few, and hashed whole.
-        let rest = (cursors, sessions.sum(), retained.sum(), last_values.sum());
+        // Cursors are few, and hashed whole; so is what is said of the beginning.
+        let rest = (
+            cursors,
+            retention,
+            sessions.sum(),
+            retained.sum(),
+            last_values.sum(),
+        );
         let bytes = postcard::to_stdvec(&(FORMAT, counters, rest)).unwrap_or_default();
         *blake3::hash(&bytes).as_bytes()
     }

@@ -309,10 +309,7 @@ async fn a_node_that_lost_its_disk_comes_back_with_one_command() -> Result<()> {
         place("removed").is_some() && place("removed") < place("promoting"),
         "{steps:?}"
     );
-    ensure!(
-        steps.last().is_some_and(|step| step == "done"),
-        "{steps:?}"
-    );
+    ensure!(steps.last().is_some_and(|step| step == "done"), "{steps:?}");
     plant.whole().await?;
     // With it the hub bears the loss of each of its nodes.
     for index in 0..3 {

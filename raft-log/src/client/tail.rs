@@ -20,12 +20,15 @@ pub struct TailFrom {
     pub lanes: Vec<Lane>,
     /// End with what is applied now instead of waiting for more.
     pub stop_at_end: bool,
+    /// Records that were deleted before they were read are an error that ends the tail. Otherwise
+    /// it goes on at the first that is left, and the answer's `first_offset` tells.
+    pub whole: bool,
 }
 
 impl LogClient {
     /// Everything committed from an offset on, in order, without a gap or a repeat. Goes to another
-    /// node after a fault, or when the one it reads from is behind; an error is yielded only when
-    /// `stop_at_end` is set and no node answers.
+    /// node after a fault, or when the one it reads from is behind. An error ends it: of deleted
+    /// records when `whole` is set, and when `stop_at_end` is set and no node answers.
     pub fn tail(
         &self,
         from: TailFrom,
@@ -60,6 +63,15 @@ impl Tail {
                 Ok(Some(response)) if response.end_offset < self.from.offset.0 => {
                     self.leave();
                     tokio::time::sleep(RECONNECT_PAUSE).await;
+                }
+                Ok(Some(response))
+                    if self.from.whole && response.first_offset > self.from.offset.0 =>
+                {
+                    self.done = true;
+                    return Some(Err(ClientError::Deleted {
+                        from: self.from.offset.0,
+                        first: response.first_offset,
+                    }));
                 }
                 Ok(Some(response)) => {
                     self.from.offset = Offset(response.next_offset);

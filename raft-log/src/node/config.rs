@@ -10,6 +10,8 @@ use proto::ids::NodeIdentity;
 use proto::{HubPath, NodeId};
 use tonic::transport::ClientTlsConfig;
 
+use super::retention::RetentionConfig;
+use super::space::DiskConfig;
 use crate::checkpoint::CheckpointError;
 use crate::environment::Environment;
 use crate::index::IndexError;
@@ -31,6 +33,8 @@ pub struct NodeConfig {
     pub election_timeout: Duration,
     /// For what the log keeps in memory to be fast; its other memory is small and bounded.
     pub memory_bytes: usize,
+    pub retention: RetentionConfig,
+    pub disk: DiskConfig,
     /// For connections to the peers; clear text when absent.
     pub tls: Option<ClientTlsConfig>,
     /// The machine it runs on.
@@ -99,7 +103,8 @@ impl NodeConfig {
             snapshot_policy: SnapshotPolicy::Never,
             // Our entries are batches.
             replication_lag_threshold: 64,
-            max_in_snapshot_log_to_keep: 0,
+            // What is below a snapshot is purged by retention alone.
+            max_in_snapshot_log_to_keep: u64::MAX,
             enable_pre_vote: Some(true),
             ..Default::default()
         };

@@ -22,6 +22,10 @@ pub struct Gauges {
     pub cursors: Vec<(String, u64)>,
     /// If it leads: which entry each of the others is known to hold.
     pub followers: Vec<(u64, u64)>,
+    pub first_offset: u64,
+    /// What the log's directory takes, and what may be added to it.
+    pub used_bytes: u64,
+    pub left_bytes: u64,
 }
 
 impl Node {
@@ -34,6 +38,7 @@ impl Node {
             .filter(|(id, _)| **id != own)
             .map(|(id, log_id)| (*id, log_id.as_ref().map_or(0, |log_id| log_id.index())));
         let followers = followers.collect();
+        let room = self.space.room();
         let state = self.shared.state();
         let cursors = state.cursors.iter();
         Gauges {
@@ -49,6 +54,9 @@ impl Node {
                 .map(|cursor| (cursor.name, cursor.next_offset))
                 .collect(),
             followers,
+            first_offset: state.retention.first_offset,
+            used_bytes: room.used,
+            left_bytes: room.left,
         }
     }
 

@@ -50,6 +50,7 @@ impl Node {
             node: self.clone(),
             end,
             offset,
+            first: 0,
             lanes,
             stop_at_end,
         };
@@ -68,6 +69,8 @@ struct Tail {
     node: Node,
     end: watch::Receiver<u64>,
     offset: Offset,
+    /// The first offset that was retained when `offset` was looked at last; never beyond it.
+    first: u64,
     lanes: Vec<Lane>,
     stop_at_end: bool,
 }
@@ -79,8 +82,16 @@ impl Tail {
             if let Some(reason) = self.node.not_serving() {
                 return Err(TailError::NotServing(reason));
             }
+            if self.passes_over_deleted() {
+                return Ok(Some(self.answer(Stretch::nothing(self.offset))));
+            }
             if *self.end.borrow_and_update() > self.offset.0 {
-                let stretch = self.read().await?;
+                let stretch = match self.read().await {
+                    Ok(stretch) => stretch,
+                    // Deleted while it was read.
+                    Err(_) if self.node.shared.first_offset() > self.offset.0 => continue,
+                    Err(error) => return Err(error),
+                };
                 let moved = stretch.next_offset > self.offset.0;
                 self.offset = Offset(stretch.next_offset);
                 if moved {
@@ -98,16 +109,17 @@ impl Tail {
             match tokio::time::timeout_at(until, changed).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(TailError::Ended),
-                Err(_) => {
-                    let next_offset = self.offset.0;
-                    let nothing = Stretch {
-                        deliveries: Vec::new(),
-                        next_offset,
-                    };
-                    return Ok(Some(self.answer(nothing)));
-                }
+                Err(_) => return Ok(Some(self.answer(Stretch::nothing(self.offset)))),
             }
         }
+    }
+
+    /// Goes on where the retained part begins; whether something before it was left out.
+    fn passes_over_deleted(&mut self) -> bool {
+        self.first = self.node.shared.first_offset();
+        let deleted = self.offset.0 < self.first;
+        self.offset = self.offset.max(Offset(self.first));
+        deleted
     }
 
     fn answer(&self, stretch: Stretch) -> TailResponse {
@@ -115,6 +127,7 @@ impl Tail {
             deliveries: stretch.deliveries,
             next_offset: stretch.next_offset,
             end_offset: *self.end.borrow(),
+            first_offset: self.first,
         }
     }
 

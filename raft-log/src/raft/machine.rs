@@ -38,7 +38,7 @@ const TRACED_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Machine {
     shared: Arc<Shared>,
-    checkpoints: Checkpoints,
+    pub(crate) checkpoints: Checkpoints,
     last_applied: Option<LogId>,
     membership: StoredMembership,
     /// Log index of the checkpoint that is the Raft snapshot.
@@ -83,10 +83,15 @@ impl Machine {
             .collect();
         let indexed = index.applied()?;
         // With an index that knows too little everything retained is applied again.
-        let start = known.iter().rev().find(|at| Some(**at) <= indexed);
-        let start = start.or(known.first().filter(|_| purged.is_some()));
+        let usable = known.iter().rev().filter(|at| Some(**at) <= indexed);
+        let start = usable.chain(known.iter().filter(|_| purged.is_some()));
+        let start = first_whole(&checkpoints, start);
+        // Where a follower is begun that lacks more than this log still has.
+        let snapshot = purged.and_then(|_| first_whole(&checkpoints, known.iter()));
+        let began = snapshot.as_ref().map_or(0, |(_, it)| it.0.next_offset);
+        let snapshot = snapshot.map(|(at, _)| at);
         let (state, last_applied, membership) = match start {
-            Some(at) => restore(checkpoints.load(*at)?, *at)?,
+            Some((_, restored)) => restored,
             None if purged.is_none() => Default::default(),
             None => {
                 return Err(MachineError::NoCheckpoint {
@@ -94,13 +99,15 @@ impl Machine {
                 });
             }
         };
+        let shared = Shared::new(state, index, segments, recent_bytes);
+        shared.begins_at(began);
         Ok(Machine {
-            shared: Shared::new(state, index, segments, recent_bytes),
+            shared,
             checkpoints,
             last_applied,
             membership,
-            snapshot: purged.and(known.first().copied()),
-            retention_point: Arc::new(AtomicU64::new(NOW)),
+            snapshot,
+            retention_point: Arc::new(AtomicU64::new(snapshot.unwrap_or(NOW))),
         })
     }
 
@@ -177,17 +184,24 @@ impl Machine {
             }
         }
     }
+}
 
-    /// Takes a checkpoint as the snapshot; older ones lead nowhere any more.
-    fn promote(&mut self, log_index: u64) -> io::Result<()> {
-        self.snapshot = Some(log_index);
-        for older in self.checkpoints.list().map_err(io::Error::other)? {
-            if older < log_index {
-                self.checkpoints.remove(older).map_err(io::Error::other)?;
+/// The first of some checkpoints that is not damaged. The others are named and left where they
+/// are: with the log before them, nothing is lost.
+fn first_whole<'a>(
+    checkpoints: &Checkpoints,
+    indexes: impl Iterator<Item = &'a u64>,
+) -> Option<(u64, Restored)> {
+    indexes.copied().find_map(|at| {
+        let loaded = checkpoints.load(at).map_err(MachineError::from);
+        match loaded.and_then(|checkpoint| restore(checkpoint, at)) {
+            Ok(restored) => Some((at, restored)),
+            Err(error) => {
+                tracing::warn!(%error, "this checkpoint can't be used, taking another one");
+                None
             }
         }
-        Ok(())
-    }
+    })
 }
 
 /// Shows when the batches of an entry were committed and applied. Those that are applied again
@@ -274,7 +288,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn get_snapshot_builder(&mut self) -> Built {
         let built = self.snapshot_checkpoint().and_then(|checkpoint| {
-            self.promote(checkpoint::log_index(&checkpoint))?;
+            self.snapshot = Some(checkpoint::log_index(&checkpoint));
             snapshot_of(&checkpoint)
         });
         Built(built)
@@ -289,8 +303,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.checkpoints
             .save(&checkpoint)
             .map_err(io::Error::other)?;
-        self.promote(log_index)?;
+        self.snapshot = Some(log_index);
+        self.retention_point.store(log_index, Ordering::Release);
         let (state, last_applied, membership) = restored;
+        self.shared.begins_at(state.next_offset);
         self.shared.replace(state);
         self.last_applied = last_applied;
         self.membership = membership;

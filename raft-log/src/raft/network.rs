@@ -22,6 +22,7 @@ use tonic::transport::{Channel, ClientTlsConfig};
 use crate::client::connect_in;
 use crate::environment::Environment;
 use crate::raft::convert;
+use crate::raft::peers::Peers;
 use crate::raft::types::{Member, Snapshot, TypeConfig, Vote};
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -32,6 +33,7 @@ pub(crate) struct Network {
     pub(crate) group: u32,
     pub(crate) tls: Option<ClientTlsConfig>,
     pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) peers: Peers,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub(crate) struct Peer {
     target: rpc::Target,
     /// The error of an address that is none stays with whoever uses it.
     channel: Result<Channel, String>,
+    peers: Peers,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -53,6 +56,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
                 identity: node.identity.to_bytes(),
             },
             channel: channel.map_err(|error| error.to_string()),
+            peers: self.peers.clone(),
         }
     }
 }
@@ -131,6 +135,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             .append_entries(limited(message, &option))
             .await;
         let answer = answer.map_err(|status| failed(&status))?.into_inner();
+        self.peers
+            .heard(self.target.node_id, answer.space.unwrap_or_default());
         Ok(match answer.result.ok_or_else(|| missing("result"))? {
             Answer::Accepted(_) => AppendEntriesResponse::Success,
             Answer::Conflict(_) => AppendEntriesResponse::Conflict,

@@ -18,6 +18,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::node::space::Space;
 use crate::raft::convert;
 use crate::raft::heard::Heard;
 use crate::raft::network;
@@ -35,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) identity: NodeIdentity,
     pub(crate) hub: String,
     pub(crate) heard: Heard,
+    pub(crate) space: Arc<Space>,
     pub(crate) gone: Gone,
     pub(crate) leaving: CancellationToken,
     /// A message came for other data than this node has.
@@ -156,6 +158,7 @@ impl raft_server::Raft for Service {
         }
         Ok(Response::new(rpc::AppendEntriesResponse {
             result: Some(answer),
+            space: Some(self.space.short()),
         }))
     }
 

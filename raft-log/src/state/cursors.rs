@@ -61,9 +61,35 @@ impl Cursors {
         Ok(())
     }
 
+    /// The pinning cursor that is furthest back.
+    pub fn lowest_pinning(&self) -> Option<(&str, u64)> {
+        lowest(self.0.iter().filter(|(_, cursor)| cursor.pinning))
+    }
+
+    /// The cursor that is furthest back among those that don't pin without limit.
+    pub fn lowest_limited(&self) -> Option<(&str, u64)> {
+        lowest(self.0.iter().filter(|(_, cursor)| !cursor.pinning))
+    }
+
+    /// Moves cursors that don't pin without limit to `offset`; which ones, and from where.
+    pub(super) fn move_on(&mut self, offset: u64) -> Vec<(String, u64)> {
+        let limited = self.0.iter_mut().filter(|(_, cursor)| !cursor.pinning);
+        let behind = limited.filter(|(_, cursor)| cursor.next_offset < offset);
+        let moved = behind.map(|(name, cursor)| {
+            let from = std::mem::replace(&mut cursor.next_offset, offset);
+            (format!("cursor/{name}"), from)
+        });
+        moved.collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = CursorState> {
         self.0.iter().map(|(name, cursor)| state(name, cursor))
     }
+}
+
+fn lowest<'a>(cursors: impl Iterator<Item = (&'a String, &'a Cursor)>) -> Option<(&'a str, u64)> {
+    let lowest = cursors.min_by_key(|(_, cursor)| cursor.next_offset);
+    lowest.map(|(name, cursor)| (name.as_str(), cursor.next_offset))
 }
 
 fn state(name: &str, cursor: &Cursor) -> CursorState {

@@ -248,6 +248,8 @@ impl LaneTask {
             offset: Offset(claim.next_offset),
             lanes: vec![self.lane],
             stop_at_end: false,
+            // The parent takes no gap (I4).
+            whole: true,
         };
         let log = self.log.clone();
         let mut tail = pin!(log.tail(from));

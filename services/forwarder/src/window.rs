@@ -298,6 +298,7 @@ mod tests {
             end_offset: 40,
             deliveries: vec![],
             next_offset: 40,
+            first_offset: 0,
         });
         assert_eq!(window.cursor(), 40);
     }

@@ -24,8 +24,9 @@ pub use self::error::ConfigError;
 pub use self::scalar::{OneOrMany, Place, Placed, Scalar};
 pub use self::schema::{Shape, schema, schema_text};
 pub use self::sections::{
-    BrokerConfig, HistorianBackend, HistorianConfig, HubSection, LaneRule, LogConfig, NodeSection,
-    ParentConfig, PostgresConfig, RulesConfig, ScopeRule, TelemetryConfig, TlsConfig,
+    BrokerConfig, DiskSection, HistorianBackend, HistorianConfig, HubSection, LaneRule, LogConfig,
+    NodeSection, ParentConfig, PostgresConfig, RetentionSection, RulesConfig, ScopeRule,
+    TelemetryConfig, TlsConfig,
 };
 pub use self::value::{HostPort, HttpUrl, LogFilter, Secret, Share};
 

@@ -7,6 +7,7 @@ use kit::config::ConfigError;
 use kit::service::Context;
 use raft_log::NodeConfig;
 use raft_log::environment::Real;
+use raft_log::node::{DiskConfig, RetentionConfig};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,6 +41,16 @@ impl Config {
                 heartbeat: *log.heartbeat,
                 election_timeout: *log.election_timeout,
                 memory_bytes: usize::try_from(log.memory.as_u64()).unwrap_or(usize::MAX),
+                retention: RetentionConfig {
+                    min_age: *log.retention.min_age,
+                    max_age: log.retention.max_age.map(|age| age.value),
+                    max_bytes: log.retention.max_bytes.map(|most| most.as_u64()),
+                    session_age: *log.retention.session_age,
+                },
+                disk: DiskConfig {
+                    budget: log.disk.budget.map(|budget| budget.as_u64()),
+                    reserve: log.disk.reserve.map(|reserve| reserve.as_u64()),
+                },
                 tls: context.tls.as_ref().map(|tls| tls.client.clone()),
                 environment: Arc::new(Real),
             },

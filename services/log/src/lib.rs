@@ -101,6 +101,7 @@ impl Service {
             () = this.drained() => Ok(()),
             () = this.attend() => Ok(()),
             never = announce => match never {},
+            never = this.node.retain() => match never {},
         };
         this.node.shutdown().await;
         outcome

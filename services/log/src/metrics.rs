@@ -57,7 +57,7 @@ type Shown = (&'static str, &'static str, fn(&Gauges) -> u64);
 
 /// Shows the node in gauges; the meter keeps them.
 pub(crate) fn observe(node: &Node, reports: Arc<Mutex<Reports>>) {
-    let shown: [Shown; 8] = [
+    let shown: [Shown; 11] = [
         (
             "updraft_log_has_quorum",
             "1 while this node follows a leader, or leads and a majority answers it",
@@ -97,6 +97,21 @@ pub(crate) fn observe(node: &Node, reports: Arc<Mutex<Reports>>) {
             "updraft_log_disk_bytes",
             "Bytes of all segment files",
             |gauges| gauges.disk_bytes,
+        ),
+        (
+            "updraft_log_first_offset",
+            "The first offset that is retained; records below are deleted",
+            |gauges| gauges.first_offset,
+        ),
+        (
+            "updraft_log_used_bytes",
+            "Bytes of segments, checkpoints and index together",
+            |gauges| gauges.used_bytes,
+        ),
+        (
+            "updraft_log_left_bytes",
+            "Bytes that the log may still use, by its budget and its file system",
+            |gauges| gauges.left_bytes,
         ),
     ];
     for (name, description, value) in shown {

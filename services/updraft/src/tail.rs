@@ -56,6 +56,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         offset: Offset(offset),
         lanes: args.lane.clone(),
         stop_at_end: args.stop,
+        whole: false,
     };
     let mut tail = pin!(log.tail(from));
     let mut printed = 0;

@@ -70,6 +70,13 @@ fn time(key: &str, time: Duration) -> (String, String) {
     row(key, humantime::format_duration(time))
 }
 
+fn optional(key: &str, value: Option<impl Display>) -> (String, String) {
+    row(
+        key,
+        value.map_or("none".to_owned(), |value| value.to_string()),
+    )
+}
+
 fn list<T: Display>(values: impl IntoIterator<Item = T>) -> String {
     let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
     values.join(", ")
@@ -96,6 +103,8 @@ fn rules(rules: &RulesConfig) -> Rows {
 }
 
 fn log(log: &LogConfig) -> Rows {
+    let max_age = log.retention.max_age;
+    let max_age = max_age.map(|age| humantime::format_duration(*age));
     let nodes = log
         .nodes
         .as_ref()
@@ -115,6 +124,15 @@ fn log(log: &LogConfig) -> Rows {
         time("heartbeat", *log.heartbeat),
         time("election_timeout", *log.election_timeout),
         time("linger", *log.linger),
+        time("retention.min_age", *log.retention.min_age),
+        optional("retention.max_age", max_age),
+        optional(
+            "retention.max_bytes",
+            log.retention.max_bytes.map(|it| it.value),
+        ),
+        time("retention.session_age", *log.retention.session_age),
+        optional("disk.budget", log.disk.budget.map(|it| it.value)),
+        optional("disk.reserve", log.disk.reserve.map(|it| it.value)),
     ]
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Exposed {
 pub(super) fn check(config: &HubConfig) -> Result<(), ConfigError> {
     check_nodes(config)?;
     check_timing(config)?;
+    check_room(config)?;
     check_parent(config)?;
     check_https(config)?;
     collectors::check(config)?;
@@ -85,6 +86,33 @@ fn check_timing(config: &HubConfig) -> Result<(), ConfigError> {
             humantime::format_duration(log.heartbeat.value)
         );
         return Err(config.error(place.unwrap_or_default(), message));
+    }
+    Ok(())
+}
+
+/// A log that is full from the start, or may delete nothing of what it must.
+fn check_room(config: &HubConfig) -> Result<(), ConfigError> {
+    let Some(log) = &config.log else {
+        return Ok(());
+    };
+    let retention = &log.retention;
+    let given = retention.max_age.as_ref();
+    if let Some(max) = given.filter(|max| max.value < *retention.min_age) {
+        let message = format!(
+            "log.retention.max_age: must not be less than min_age, which is {}",
+            humantime::format_duration(*retention.min_age)
+        );
+        return Err(config.error(max.place, message));
+    }
+    let segment = log.segment_bytes.as_u64();
+    let reserve = log.disk.reserve.as_ref().map(|it| it.as_u64());
+    let least = reserve.unwrap_or(2 * segment).saturating_add(4 * segment);
+    if let Some(budget) = log.disk.budget.as_ref().filter(|it| it.as_u64() < least) {
+        let message = format!(
+            "log.disk.budget: must be at least {least} bytes: the reserve and four of \
+             log.segment_bytes"
+        );
+        return Err(config.error(budget.place, message));
     }
     Ok(())
 }

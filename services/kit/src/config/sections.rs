@@ -102,6 +102,45 @@ pub struct LogConfig {
     pub election_timeout: Placed<Duration>,
     /// How long a client of the log waits for more records before it closes a batch.
     pub linger: Placed<Duration>,
+    pub retention: RetentionSection,
+    pub disk: DiskSection,
+}
+
+/// `log.retention`: what may be deleted, the oldest first. Records stay for as long as there is
+/// room, and until the writer and the forwarder have them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSection {
+    /// Nothing younger is deleted, even if the disk gets full.
+    pub min_age: Placed<Duration>,
+    /// Older records are deleted even if there is room; absent, they stay.
+    pub max_age: Option<Placed<Duration>>,
+    /// The oldest records beyond it are deleted even if there is room; absent, they stay.
+    pub max_bytes: Option<Placed<ByteSize>>,
+    /// How long an MQTT session that is away holds records back, up to a tenth of the disk.
+    pub session_age: Placed<Duration>,
+}
+
+impl Default for RetentionSection {
+    fn default() -> Self {
+        Self {
+            min_age: Placed::unplaced(Duration::from_secs(3600)),
+            max_age: None,
+            max_bytes: None,
+            session_age: Placed::unplaced(Duration::from_secs(7 * 24 * 3600)),
+        }
+    }
+}
+
+/// `log.disk`: how much of the disk the log takes.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiskSection {
+    /// What the log's directory may take; absent, what the file system has.
+    pub budget: Option<Placed<ByteSize>>,
+    /// Below it data is refused, and only what frees room is taken; absent, 5 % but not more than
+    /// 1 GiB, and two segments at least.
+    pub reserve: Option<Placed<ByteSize>>,
 }
 
 impl Default for LogConfig {
@@ -115,6 +154,8 @@ impl Default for LogConfig {
             heartbeat: Placed::unplaced(Duration::from_millis(250)),
             election_timeout: Placed::unplaced(Duration::from_secs(1)),
             linger: Placed::unplaced(Duration::from_millis(2)),
+            retention: RetentionSection::default(),
+            disk: DiskSection::default(),
         }
     }
 }

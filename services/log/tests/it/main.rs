@@ -9,6 +9,7 @@ mod readiness;
 mod producer;
 mod uplink;
 mod reports;
+mod retention;
 mod last;
 #[cfg(feature = "sabotage")]
 mod compare;

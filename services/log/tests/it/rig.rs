@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status};
 
 pub(crate) struct Hub {
     path: &'static str,
+    /// More of the section `log`.
+    log: String,
     directory: tempfile::TempDir,
     addresses: BTreeMap<u64, u16>,
     uplinks: BTreeMap<u64, u16>,
@@ -46,9 +48,24 @@ fn free_port() -> u16 {
 
 impl Hub {
     pub(crate) async fn start(path: &'static str, nodes: u64) -> Hub {
+        Hub::start_with(path, nodes, "").await
+    }
+
+    /// With more keys of the section `log`, one a line and indented by two.
+    pub(crate) async fn start_with(path: &'static str, nodes: u64, log: &str) -> Hub {
+        Hub::start_in(tempfile::tempdir().unwrap(), path, nodes, log).await
+    }
+
+    pub(crate) async fn start_in(
+        directory: tempfile::TempDir,
+        path: &'static str,
+        nodes: u64,
+        log: &str,
+    ) -> Hub {
         let mut hub = Hub {
             path,
-            directory: tempfile::tempdir().unwrap(),
+            log: log.to_owned(),
+            directory,
             addresses: (1..=nodes).map(|id| (id, free_port())).collect(),
             uplinks: (1..=nodes).map(|id| (id, free_port())).collect(),
             nodes: BTreeMap::new(),
@@ -73,13 +90,19 @@ impl Hub {
         format!(
             "hub: {{ path: {} }}\nnode: {{ id: {id} }}\ndata_dir: {}\nlog:\n  listen: 127.0.0.1:{}\n  \
              uplink: 127.0.0.1:{}\n  nodes: {{ {} }}\n  segment_bytes: 16KiB\n  \
-             heartbeat: 50ms\n  election_timeout: 500ms\n",
+             heartbeat: 50ms\n  election_timeout: 500ms\n{}",
             self.path,
             data_dir.display(),
             self.addresses[&id],
             self.uplinks[&id],
             nodes.join(", "),
+            self.log,
         )
+    }
+
+    /// Other keys from the next start of a node on.
+    pub(crate) fn set_log(&mut self, log: &str) {
+        log.clone_into(&mut self.log);
     }
 
     /// One that was not there when the hub was formed.
@@ -226,6 +249,7 @@ pub(crate) async fn deliveries(client: &LogClient, from: u64) -> Vec<Delivery> {
         offset: Offset(from),
         lanes: vec![],
         stop_at_end: true,
+        whole: false,
     };
     let mut tail = pin!(client.tail(from));
     let mut deliveries = Vec::new();

@@ -36,6 +36,7 @@ fn response(deliveries: &[(u64, u64)]) -> TailResponse {
         deliveries,
         next_offset,
         end_offset: next_offset,
+        first_offset: 0,
     }
 }
 
@@ -110,6 +111,7 @@ fn envelopes_without_data_move_the_cursor() {
             deliveries: vec![],
             next_offset: 5,
             end_offset: 5,
+            first_offset: 0,
         },
         now,
     );
