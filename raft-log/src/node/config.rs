@@ -54,7 +54,8 @@ pub enum NodeError {
 }
 
 impl NodeConfig {
-    pub(super) fn segment_options(&self, identity: NodeIdentity) -> segment::Options {
+    /// What the segment files in `data_dir` are opened with.
+    pub fn segment_options(&self, identity: NodeIdentity) -> segment::Options {
         let directory = self.data_dir.join("segments");
         // A directory that was copied to another hub is refused.
         let cluster = blake3::hash(self.hub.as_str().as_bytes());
