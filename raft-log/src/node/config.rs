@@ -83,6 +83,9 @@ impl NodeConfig {
             replication_lag_threshold: 64,
             max_in_snapshot_log_to_keep: 0,
             enable_pre_vote: Some(true),
+            // A leader sends entries before they are on its own disk. One that lost such entries
+            // with its power must not go on in its old term: it would give their log ids to others.
+            enable_leader_restore: Some(false),
             ..Default::default()
         };
         let config = config
