@@ -38,22 +38,22 @@ impl Change {
 #[derive(Clone, Debug, Default)]
 struct Content {
     /// What a read sees.
-    cached: Vec<u8>,
+    cached: Arc<Vec<u8>>,
     /// What a power cut leaves for certain.
-    durable: Vec<u8>,
+    durable: Arc<Vec<u8>>,
     /// What of it may have reached the disk, in any part.
     pending: Vec<Change>,
 }
 
 impl Content {
     fn change(&mut self, change: Change) {
-        change.apply(&mut self.cached);
+        change.apply(Arc::make_mut(&mut self.cached));
         self.pending.push(change);
     }
 
     fn sync(&mut self) {
         for change in self.pending.drain(..) {
-            change.apply(&mut self.durable);
+            change.apply(Arc::make_mut(&mut self.durable));
         }
     }
 
@@ -64,6 +64,7 @@ impl Content {
     }
 
     fn power_cut(&mut self, rng: &mut StdRng) {
+        let durable = Arc::make_mut(&mut self.durable);
         for change in std::mem::take(&mut self.pending) {
             match change {
                 Change::Write(offset, data) => {
@@ -71,11 +72,11 @@ impl Content {
                     for (i, sector) in data.chunks(SECTOR).enumerate() {
                         if all || rng.random() {
                             let part = Change::Write(offset + i * SECTOR, sector.to_vec());
-                            part.apply(&mut self.durable);
+                            part.apply(durable);
                         }
                     }
                 }
-                Change::Len(len) if rng.random() => Change::Len(len).apply(&mut self.durable),
+                Change::Len(len) if rng.random() => Change::Len(len).apply(durable),
                 Change::Len(_) => {}
             }
         }

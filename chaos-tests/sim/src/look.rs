@@ -95,8 +95,12 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Eye {
     entries: HashMap<(LogPosition, u64), Rc<Entry>>,
+    /// The version of each disk that was read last.
     disks: BTreeMap<u64, (u64, Rc<Durable>)>,
 }
+
+/// Entries that are read again at once, when those after them have become others.
+const STEP_BACK: usize = 16;
 
 impl Eye {
     pub(crate) fn node(&mut self, host: &Host) -> NodeLook {
@@ -144,7 +148,9 @@ impl Eye {
         }
         let text = content(&*home, "identity")?;
         let identity = u128::from_str_radix(String::from_utf8(text)?.trim(), 16)?;
-        let (recovered, frames) = frames(host, storage, NodeIdentity(identity))?;
+        let known = self.disks.get(&host.id).map(|(_, durable)| durable.clone());
+        let known = known.as_ref().map_or(&[][..], |durable| &durable.entries);
+        let (recovered, entries) = self.entries(host, storage, NodeIdentity(identity), known)?;
         let vote = recovered
             .vote
             .map(|bytes| RaftVote::decode(&*bytes))
@@ -161,10 +167,41 @@ impl Eye {
         }
         Ok(Durable {
             vote: vote.map(|vote| (vote.term, vote.node_id)),
-            entries: frames.into_iter().map(|frame| self.entry(&frame)).collect(),
+            entries,
             checkpoints,
             unreadable: None,
         })
+    }
+
+    /// By the log's own recovery, on a copy. What lies before an entry that is known is known.
+    fn entries(
+        &mut self,
+        host: &Host,
+        storage: &Storage,
+        identity: NodeIdentity,
+        known: &[Rc<Entry>],
+    ) -> anyhow::Result<(Recovered, Vec<Rc<Entry>>)> {
+        let mut options = host.config.segment_options(identity);
+        options.environment = Arc::new(Bench(storage.clone()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let _entered = runtime.enter();
+        let (segments, recovered) = Segments::open(options)?;
+        let first = segments.bounds().first;
+        let mut entries: Vec<Rc<Entry>> = known.to_vec();
+        entries.retain(|entry| entry.position.index >= first);
+        while let Some(last) = entries.last() {
+            let index = last.position.index;
+            let frame = segments.read(index..index + 1, usize::MAX)?;
+            if frame.first().map(Frame::position) == Some(last.position) {
+                break;
+            }
+            entries.truncate(entries.len().saturating_sub(STEP_BACK));
+        }
+        let from = entries.last().map_or(0, |last| last.position.index + 1);
+        for frame in segments.read(from..u64::MAX, usize::MAX)? {
+            entries.push(self.entry(&frame));
+        }
+        Ok((recovered, entries))
     }
 
     fn entry(&mut self, frame: &Frame) -> Rc<Entry> {
@@ -178,21 +215,6 @@ impl Eye {
         });
         entry.clone()
     }
-}
-
-/// By the log's own recovery, on a copy.
-fn frames(
-    host: &Host,
-    storage: &Storage,
-    identity: NodeIdentity,
-) -> anyhow::Result<(Recovered, Vec<Frame>)> {
-    let mut options = host.config.segment_options(identity);
-    options.environment = Arc::new(Bench(storage.clone()));
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let _entered = runtime.enter();
-    let (segments, recovered) = Segments::open(options)?;
-    let frames = segments.read(0..u64::MAX, usize::MAX)?;
-    Ok((recovered, frames))
 }
 
 fn content(disk: &dyn raft_log::segment::Disk, name: &str) -> anyhow::Result<Vec<u8>> {

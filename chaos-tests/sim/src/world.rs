@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// The hub is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// And soon after something was acknowledged.
-const LOOK_SOON: Duration = Duration::from_millis(10);
+const LOOK_SOON: Duration = Duration::from_millis(25);
 const FORMED_WITHIN: Duration = Duration::from_secs(60);
 /// When all faults are gone, everything must be answered and equal within this time.
 const HEALED_WITHIN: Duration = Duration::from_secs(120);
@@ -309,6 +309,7 @@ impl World {
                 let storage = &self.host(node).machine.storage;
                 storage.fail_after(changes, Fault::Error(kind));
             }
+            Action::Stop { node } if self.standing(node).down => {}
             Action::Stop { node } => {
                 self.standing(node).excused = true;
                 self.host(node).stop();

@@ -3,32 +3,50 @@
 //! differently.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use raft_log::segment::LogPosition;
 
 use super::Invariant;
-use crate::look::{Look, NodeLook};
+use crate::look::{Entry, Look, NodeLook};
 
 #[derive(Debug, Default)]
 pub(super) struct LogMatching {
-    /// Digest of each entry ever seen.
-    entries: HashMap<LogPosition, u64>,
+    /// Each entry ever seen.
+    entries: HashMap<LogPosition, Rc<Entry>>,
     /// What was before it, if that was still there.
     before: HashMap<LogPosition, LogPosition>,
     /// What was applied, by index.
     applied: HashMap<u64, LogPosition>,
+    /// What each disk held the last time.
+    old: HashMap<u64, Vec<Rc<Entry>>>,
     /// Up to where each node was compared with it.
     compared: HashMap<u64, u64>,
 }
 
 impl LogMatching {
     fn check_entries(&mut self, node: &NodeLook) -> Result<(), String> {
+        // What was compared and is still the same is not compared again.
+        let entries = &node.durable.entries;
+        let old = self
+            .old
+            .insert(node.id, entries.clone())
+            .unwrap_or_default();
+        let same = entries
+            .iter()
+            .zip(&old)
+            .take_while(|(a, b)| Rc::ptr_eq(a, b))
+            .count();
         let mut previous: Option<LogPosition> = None;
-        for entry in &node.durable.entries {
+        for entry in &entries[same.saturating_sub(1)..] {
             let position = entry.position;
-            let known = self.entries.entry(position).or_insert(entry.digest);
-            if *known != entry.digest {
-                return Err(format!("node {}: another content at {position:?}", node.id));
+            let known = self
+                .entries
+                .entry(position)
+                .or_insert_with(|| entry.clone());
+            if known.digest != entry.digest {
+                let id = node.id;
+                return Err(format!("node {id} holds {entry:?}, another one {known:?}"));
             }
             if let Some(before) = previous {
                 let known = *self.before.entry(position).or_insert(before);
