@@ -74,7 +74,8 @@ impl NodeConfig {
         (self.memory_bytes / 6).min(MAX_INDEX_BYTES)
     }
 
-    pub(super) fn segment_options(&self, identity: NodeIdentity) -> segment::Options {
+    /// What the segment files in `data_dir` are opened with.
+    pub fn segment_options(&self, identity: NodeIdentity) -> segment::Options {
         let directory = self.data_dir.join("segments");
         // A directory that was copied to another hub is refused.
         let cluster = blake3::hash(self.hub.as_str().as_bytes());
@@ -106,6 +107,9 @@ impl NodeConfig {
             // What is below a snapshot is purged by retention alone.
             max_in_snapshot_log_to_keep: u64::MAX,
             enable_pre_vote: Some(true),
+            // A leader sends entries before they are on its own disk. One that lost such entries
+            // with its power must not go on in its old term: it would give their log ids to others.
+            enable_leader_restore: Some(false),
             ..Default::default()
         };
         let config = config

@@ -1,0 +1,148 @@
+//! A node of the hub as the simulated network sees it: the real log, its two gRPC services, and
+//! what became of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use proto::NodeId;
+use raft_log::{Node, NodeConfig};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use turmoil::net::TcpListener;
+
+use crate::machine::Machine;
+use crate::net;
+
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
+pub(crate) const ELECTION_TIMEOUT: Duration = Duration::from_millis(400);
+const HUB: &str = "sim.hub";
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) id: u64,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) config: NodeConfig,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    node: Option<Node>,
+    /// Why it is no longer there.
+    ended: Option<String>,
+    shutdown: CancellationToken,
+}
+
+pub(crate) fn name(id: u64) -> String {
+    format!("node-{id}")
+}
+
+pub(crate) fn address(id: u64) -> String {
+    format!("{}:{}", name(id), net::PORT)
+}
+
+impl Host {
+    pub(crate) fn new(
+        id: u64,
+        nodes: u64,
+        machine: Arc<Machine>,
+        directory: &Path,
+        segment_bytes: u64,
+    ) -> anyhow::Result<Arc<Host>> {
+        let members = (1..=nodes).map(|id| (NodeId(id), address(id)));
+        let config = NodeConfig {
+            node_id: NodeId(id),
+            group: 0,
+            hub: HUB.parse().map_err(|error| anyhow::anyhow!("{error}"))?,
+            data_dir: directory.join(name(id)),
+            nodes: members.collect::<BTreeMap<_, _>>(),
+            segment_bytes,
+            heartbeat: HEARTBEAT,
+            election_timeout: ELECTION_TIMEOUT,
+            // Little, so that much is read from the disk.
+            memory_bytes: 48 << 10,
+            retention: Default::default(),
+            disk: Default::default(),
+            tls: None,
+            environment: machine.clone(),
+        };
+        Ok(Arc::new(Host {
+            id,
+            machine,
+            config,
+            state: Mutex::new(State {
+                node: None,
+                ended: None,
+                shutdown: CancellationToken::new(),
+            }),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node while it runs.
+    pub(crate) fn node(&self) -> Option<Node> {
+        self.state().node.clone()
+    }
+
+    /// Why it has ended by itself.
+    pub(crate) fn ended(&self) -> Option<String> {
+        self.state().ended.clone()
+    }
+
+    /// Ends it in order, soon.
+    pub(crate) fn stop(&self) {
+        self.state().shutdown.cancel();
+    }
+
+    /// Before the host crashes, so that nobody holds the node's files any more.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        state.node = None;
+        state.ended = None;
+        state.shutdown = CancellationToken::new();
+    }
+
+    /// Runs the node until it ends by itself or is told to; then waits to be taken away.
+    pub(crate) async fn run(self: Arc<Host>) -> turmoil::Result {
+        let shutdown = self.state().shutdown.clone();
+        let ended = match self.serve(shutdown).await {
+            Ok(reason) => reason,
+            Err(error) => format!("{error:#}"),
+        };
+        tracing::debug!(node = self.id, reason = ended, "ended");
+        let mut state = self.state();
+        state.node = None;
+        state.ended = Some(ended);
+        drop(state);
+        std::future::pending().await
+    }
+
+    async fn serve(&self, shutdown: CancellationToken) -> anyhow::Result<String> {
+        std::fs::create_dir_all(&self.config.data_dir)?;
+        let node = Node::open(self.config.clone()).await?;
+        self.state().node = Some(node.clone());
+        let listener = TcpListener::bind(("0.0.0.0", net::PORT)).await?;
+        let bootstrap = node.clone();
+        tokio::spawn(async move { bootstrap.bootstrap().await });
+        let serving = Server::builder()
+            .add_service(node.peer_service())
+            .add_service(log_service::log_server(node.clone(), 0, shutdown.clone()))
+            .serve_with_incoming(net::incoming(listener));
+        tokio::select! {
+            served = serving => {
+                served?;
+                Ok("serving ended".into())
+            }
+            reason = node.stopped() => Ok(reason),
+            () = shutdown.cancelled() => {
+                node.shutdown().await;
+                Ok("told to".into())
+            }
+        }
+    }
+}

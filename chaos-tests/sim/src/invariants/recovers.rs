@@ -1,0 +1,23 @@
+//! Whatever a power cut leaves on a disk, the log opens it: nothing is taken for corruption that a
+//! crash can leave.
+
+use super::Invariant;
+use crate::look::Look;
+
+#[derive(Debug)]
+pub(super) struct Recovers;
+
+impl Invariant for Recovers {
+    fn name(&self) -> &'static str {
+        "recovers"
+    }
+
+    fn check(&mut self, look: &Look<'_>) -> Result<(), String> {
+        for node in &look.nodes {
+            if let Some(problem) = &node.durable.unreadable {
+                return Err(format!("node {} would not open: {problem}", node.id));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,242 @@
+//! A look at the whole hub at one moment: what every running node says, and what every disk would
+//! have after a power cut.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message as _;
+use proto::ids::NodeIdentity;
+use proto::rpc::command::Operation;
+use proto::rpc::{Command, CursorState, RaftVote};
+use raft_log::segment::{Frame, LogPosition, Recovered, Segments};
+
+use crate::disk::Storage;
+use crate::history::{Event, RecordId};
+use crate::host::Host;
+use crate::machine::Bench;
+
+/// What the invariants are asked about.
+#[derive(Debug)]
+pub struct Look<'a> {
+    pub at: Duration,
+    pub nodes: Vec<NodeLook>,
+    /// What clients saw since the last look.
+    pub events: &'a [Event],
+}
+
+impl Look<'_> {
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        self.nodes.len() / 2 + 1
+    }
+
+    /// Nodes with these properties.
+    pub fn count(&self, has: impl Fn(&NodeLook) -> bool) -> usize {
+        self.nodes.iter().filter(|node| has(node)).count()
+    }
+}
+
+#[derive(Debug)]
+pub struct NodeLook {
+    pub id: u64,
+    pub running: Option<Running>,
+    pub durable: Rc<Durable>,
+}
+
+/// What a node says of itself.
+#[derive(Debug)]
+pub struct Running {
+    pub leads: bool,
+    pub term: u64,
+    pub applied_index: u64,
+    pub cursors: Vec<CursorState>,
+}
+
+/// What a node's disk holds for certain.
+#[derive(Debug, Default)]
+pub struct Durable {
+    /// Term and node that the node last voted for.
+    pub vote: Option<(u64, u64)>,
+    /// All entries, in order.
+    pub entries: Vec<Rc<Entry>>,
+    /// Digests of its checkpoints, by log index.
+    pub checkpoints: BTreeMap<u64, u64>,
+    /// Why it could not be read; the disk of a node that never ran is empty.
+    pub unreadable: Option<String>,
+}
+
+impl Durable {
+    #[must_use]
+    pub fn entry(&self, index: u64) -> Option<&Entry> {
+        let first = self.entries.first()?.position.index;
+        let at = usize::try_from(index.checked_sub(first)?).ok()?;
+        self.entries.get(at).map(|entry| &**entry)
+    }
+
+    #[must_use]
+    pub fn has(&self, id: RecordId) -> bool {
+        // What is asked for is new.
+        let mut newest_first = self.entries.iter().rev();
+        newest_first.any(|entry| entry.records.contains(&id))
+    }
+}
+
+#[derive(Debug)]
+pub struct Entry {
+    pub position: LogPosition,
+    pub digest: u64,
+    pub records: Vec<RecordId>,
+}
+
+/// Reads disks; remembers what it has read.
+#[derive(Debug, Default)]
+pub(crate) struct Eye {
+    entries: HashMap<(LogPosition, u64), Rc<Entry>>,
+    /// The version of each disk that was read last.
+    disks: BTreeMap<u64, (u64, Rc<Durable>)>,
+}
+
+/// Entries that are read again at once, when those after them have become others.
+const STEP_BACK: usize = 16;
+
+impl Eye {
+    pub(crate) fn node(&mut self, host: &Host) -> NodeLook {
+        let running = host.node().map(|node| {
+            let gauges = node.gauges();
+            Running {
+                leads: gauges.leads,
+                term: gauges.term,
+                applied_index: gauges.applied_index,
+                cursors: node.cursors(),
+            }
+        });
+        let version = host.machine.storage.version();
+        let known = self.disks.get(&host.id).filter(|(at, _)| *at == version);
+        let durable = match known {
+            Some((_, durable)) => durable.clone(),
+            None => {
+                let durable = Rc::new(self.read(host));
+                self.disks.insert(host.id, (version, durable.clone()));
+                durable
+            }
+        };
+        NodeLook {
+            id: host.id,
+            running,
+            durable,
+        }
+    }
+
+    fn read(&mut self, host: &Host) -> Durable {
+        let storage = host.machine.storage.durable();
+        match self.try_read(host, &storage) {
+            Ok(durable) => durable,
+            Err(error) => Durable {
+                unreadable: Some(format!("{error:#}")),
+                ..Durable::default()
+            },
+        }
+    }
+
+    fn try_read(&mut self, host: &Host, storage: &Storage) -> anyhow::Result<Durable> {
+        let home = storage.directory(&host.config.data_dir);
+        if !home.list()?.iter().any(|name| name == "identity") {
+            return Ok(Durable::default());
+        }
+        let text = content(&*home, "identity")?;
+        let identity = u128::from_str_radix(String::from_utf8(text)?.trim(), 16)?;
+        let known = self.disks.get(&host.id).map(|(_, durable)| durable.clone());
+        let known = known.as_ref().map_or(&[][..], |durable| &durable.entries);
+        let (recovered, entries) = self.entries(host, storage, NodeIdentity(identity), known)?;
+        let vote = recovered
+            .vote
+            .map(|bytes| RaftVote::decode(&*bytes))
+            .transpose()?;
+        let folder = storage.directory(&host.config.data_dir.join("checkpoints"));
+        let mut checkpoints = BTreeMap::new();
+        for name in folder.list()? {
+            let index = name
+                .strip_suffix(".ckpt")
+                .and_then(|stem| stem.parse().ok());
+            if let Some(index) = index {
+                checkpoints.insert(index, digest(&content(&*folder, &name)?));
+            }
+        }
+        Ok(Durable {
+            vote: vote.map(|vote| (vote.term, vote.node_id)),
+            entries,
+            checkpoints,
+            unreadable: None,
+        })
+    }
+
+    /// By the log's own recovery, on a copy. What lies before an entry that is known is known.
+    fn entries(
+        &mut self,
+        host: &Host,
+        storage: &Storage,
+        identity: NodeIdentity,
+        known: &[Rc<Entry>],
+    ) -> anyhow::Result<(Recovered, Vec<Rc<Entry>>)> {
+        let mut options = host.config.segment_options(identity);
+        options.environment = Arc::new(Bench(storage.clone()));
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let _entered = runtime.enter();
+        let (segments, recovered) = Segments::open(options)?;
+        let first = segments.bounds().first;
+        let mut entries: Vec<Rc<Entry>> = known.to_vec();
+        entries.retain(|entry| entry.position.index >= first);
+        while let Some(last) = entries.last() {
+            let index = last.position.index;
+            let frame = segments.read(index..index + 1, usize::MAX)?;
+            if frame.first().map(Frame::position) == Some(last.position) {
+                break;
+            }
+            entries.truncate(entries.len().saturating_sub(STEP_BACK));
+        }
+        let from = entries.last().map_or(0, |last| last.position.index + 1);
+        for frame in segments.read(from..u64::MAX, usize::MAX)? {
+            entries.push(self.entry(&frame));
+        }
+        Ok((recovered, entries))
+    }
+
+    fn entry(&mut self, frame: &Frame) -> Rc<Entry> {
+        let (position, digest) = (frame.position(), digest(&frame.body));
+        let entry = self.entries.entry((position, digest)).or_insert_with(|| {
+            Rc::new(Entry {
+                position,
+                digest,
+                records: records(frame),
+            })
+        });
+        entry.clone()
+    }
+}
+
+fn content(disk: &dyn raft_log::segment::Disk, name: &str) -> anyhow::Result<Vec<u8>> {
+    let file = disk.open(name)?;
+    let mut content = vec![0; usize::try_from(file.len()?)?];
+    file.read_at(&mut content, 0)?;
+    Ok(content)
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn records(frame: &Frame) -> Vec<RecordId> {
+    let operation = Command::decode(frame.body.clone()).ok();
+    match operation.and_then(|command| command.operation) {
+        Some(Operation::Append(append)) => {
+            let batches = append.envelopes.iter().map(|envelope| &envelope.batch);
+            batches.flat_map(|batch| RecordId::all_of(batch)).collect()
+        }
+        _ => Vec::new(),
+    }
+}

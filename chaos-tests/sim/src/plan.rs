@@ -1,0 +1,203 @@
+//! What happens in a simulation: all of it follows from the seed.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng, SeedableRng};
+
+/// The size of the world, and what goes wrong in it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub nodes: u64,
+    pub producers: u32,
+    pub tails: u32,
+    pub consumers: u32,
+    pub segment_bytes: u64,
+    /// How long things go wrong, counted from when the hub was formed.
+    pub chaos: Duration,
+    pub actions: Vec<(Duration, Action)>,
+}
+
+/// How a node dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The process: what it has written stays, its connections are reset.
+    Process,
+    /// The machine: what was not synced may be lost or torn, its connections fall silent.
+    Machine,
+}
+
+/// One thing that goes wrong, most for a while.
+///
+/// This is the place for what the log learns to do while all else fails: membership changes, leader
+/// transfers, retention and snapshots. A variant here, a line in [`draw`], an arm in
+/// `World::act`.
+#[derive(Clone, Debug)]
+pub enum Action {
+    Crash {
+        nodes: Vec<u64>,
+        death: Death,
+        away: Duration,
+    },
+    /// The machine dies in the middle of a change of its disk.
+    CrashInWrite {
+        node: u64,
+        changes: u64,
+    },
+    /// The node is told to end, in order.
+    Stop {
+        node: u64,
+    },
+    /// Nothing passes between these nodes and all others, clients included if so.
+    Partition {
+        nodes: Vec<u64>,
+        with_clients: bool,
+        lasting: Duration,
+    },
+    OneWay {
+        from: u64,
+        to: u64,
+        lasting: Duration,
+    },
+    /// Messages wait and come all at once.
+    Stall {
+        one: u64,
+        other: u64,
+        lasting: Duration,
+    },
+    /// One node and a client lose each other.
+    CutClient {
+        node: u64,
+        client: u32,
+        lasting: Duration,
+    },
+    SlowNetwork {
+        up_to: Duration,
+        lasting: Duration,
+    },
+    SlowDisk {
+        node: u64,
+        up_to: Duration,
+        lasting: Duration,
+    },
+    DiskError {
+        node: u64,
+        changes: u64,
+        kind: ErrorKind,
+    },
+    DiskFull {
+        node: u64,
+        room: usize,
+        lasting: Duration,
+    },
+    ClockJump {
+        node: u64,
+        nanos: i64,
+    },
+}
+
+impl Plan {
+    #[must_use]
+    pub fn of(seed: u64) -> Plan {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let nodes = *[1, 3, 3, 3, 5].choose(&mut rng).unwrap_or(&3);
+        let chaos = Duration::from_secs(rng.random_range(15..40));
+        let producers = rng.random_range(1..4);
+        let mut plan = Plan {
+            nodes,
+            producers,
+            tails: rng.random_range(1..3),
+            consumers: rng.random_range(1..4),
+            segment_bytes: *[8 << 10, 16 << 10, 64 << 10].choose(&mut rng).unwrap_or(&0),
+            chaos,
+            actions: Vec::new(),
+        };
+        let pause = rng.random_range(500..4000);
+        let mut at = Duration::ZERO;
+        while at < chaos {
+            plan.actions.push((at, draw(&mut rng, nodes, producers)));
+            at += Duration::from_millis(rng.random_range(50..pause));
+        }
+        plan
+    }
+}
+
+fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
+    let node = rng.random_range(1..=nodes);
+    let other = (node + rng.random_range(0..nodes)) % nodes + 1;
+    let lasting = Duration::from_millis(rng.random_range(100..6000));
+    let death = if rng.random_ratio(1, 3) {
+        Death::Process
+    } else {
+        Death::Machine
+    };
+    let changes = rng.random_range(0..60);
+    match rng.random_range(0..24) {
+        0..5 => Action::Crash {
+            nodes: some(rng, nodes),
+            death,
+            away: lasting,
+        },
+        5 => Action::Crash {
+            nodes: (1..=nodes).collect(),
+            death: Death::Machine,
+            away: lasting,
+        },
+        6..9 => Action::CrashInWrite { node, changes },
+        9 => Action::Stop { node },
+        10..13 => Action::Partition {
+            nodes: some(rng, nodes),
+            with_clients: rng.random(),
+            lasting,
+        },
+        13..15 if node != other => Action::OneWay {
+            from: node,
+            to: other,
+            lasting,
+        },
+        15..17 if node != other => Action::Stall {
+            one: node,
+            other,
+            lasting,
+        },
+        17 => Action::SlowNetwork {
+            up_to: Duration::from_millis(rng.random_range(20..300)),
+            lasting,
+        },
+        18..20 => Action::SlowDisk {
+            node,
+            up_to: Duration::from_millis(rng.random_range(10..800)),
+            lasting,
+        },
+        20 => Action::DiskError {
+            node,
+            changes,
+            kind: ErrorKind::Other,
+        },
+        21 => Action::DiskFull {
+            node,
+            room: rng.random_range(0..20_000),
+            lasting,
+        },
+        22 => Action::ClockJump {
+            node,
+            nanos: rng.random_range(-3600..3600) * 1_000_000_000,
+        },
+        _ => Action::CutClient {
+            node,
+            client: rng.random_range(1..=producers),
+            lasting,
+        },
+    }
+}
+
+/// One node or more.
+fn some(rng: &mut StdRng, nodes: u64) -> Vec<u64> {
+    let first = rng.random_range(1..=nodes);
+    let more = rng.random_ratio(1, 3);
+    (1..=nodes)
+        .filter(|node| *node == first || more && rng.random())
+        .collect()
+}
