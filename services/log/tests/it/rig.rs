@@ -357,6 +357,13 @@ impl rpc::raft_server::Raft for Deaf {
         deaf()
     }
 
+    async fn state_samples(
+        &self,
+        _: Request<rpc::StateSamplesRequest>,
+    ) -> Answer<rpc::StateSamplesResponse> {
+        deaf()
+    }
+
     async fn watch(&self, _: Request<rpc::WatchRequest>) -> Answer<Self::WatchStream> {
         deaf()
     }
