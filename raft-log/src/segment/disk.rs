@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
+use super::layout::size;
+
+/// How many zeros are written at once.
+const ZEROS: usize = 1 << 20;
 
 /// One flat directory.
 pub(super) trait Disk: Debug + Send + Sync {
@@ -22,13 +26,20 @@ pub(super) trait Disk: Debug + Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     fn unlink(&self, name: &str) -> io::Result<()>;
-    /// Makes creations and unlinks durable.
+    /// At once and whole, also in the eyes of a crash.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes creations, renames and unlinks durable.
     fn sync_directory(&self) -> io::Result<()>;
+    /// What can still be written, as far as the file system tells; a quota may be nearer.
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
     /// For messages.
     fn path(&self, name: &str) -> PathBuf;
 }
 
-/// One file. Reads may come from any thread, writes only from the writer.
+/// One file. Reads may come from any thread, writes only from the writer, or from the keeper as
+/// long as the file is no segment.
 pub(super) trait DiskFile: Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
@@ -45,6 +56,18 @@ pub(super) fn read_vec(file: &dyn DiskFile, offset: u64, bytes: usize) -> io::Re
     let mut buffer = vec![0; bytes];
     file.read_at(&mut buffer, offset)?;
     Ok(buffer)
+}
+
+/// Writes zeros over `from..to`, or beyond the end; they are not synced.
+pub(super) fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min(size(to.saturating_sub(from)))];
+    let mut at = from;
+    while at < to {
+        let bytes = zeros.len().min(size(to - at));
+        file.write_at(&mut [IoSlice::new(&zeros[..bytes])], at)?;
+        at += bytes as u64;
+    }
+    Ok(())
 }
 
 /// A directory of the real file system.
@@ -119,8 +142,17 @@ impl Disk for Directory {
         std::fs::remove_file(self.path(name))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path(from), self.path(to))
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let free = rustix::fs::statvfs(&self.path)?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
     }
 
     fn path(&self, name: &str) -> PathBuf {

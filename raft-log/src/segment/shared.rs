@@ -11,9 +11,11 @@ use super::catalog::Catalog;
 use super::disk::Disk;
 use super::error::Error;
 use super::frame::Frame;
+use super::keeper::Task;
 use super::layout::{Identity, size};
 use super::logical::{Logical, Stamped, Start};
-use super::{LogPosition, Options};
+use super::spare::{Pool, Spare};
+use super::{LogPosition, Options, Space, slots};
 
 pub(super) type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
@@ -94,12 +96,14 @@ impl Offer {
 pub(super) struct State {
     pub(super) log: Logical,
     pub(super) catalog: Catalog,
+    pub(super) pool: Pool,
     pub(super) committed: Option<LogPosition>,
     /// Changes with every truncation and purge, when it is asked for and again before the files
     /// change: a read that met such a change starts again.
     pub(super) epoch: u64,
     queue: VecDeque<Request>,
     waiting_bytes: usize,
+    segment_bytes: u64,
     /// Why the log no longer serves anything.
     stopped: Option<Error>,
     closing: bool,
@@ -113,16 +117,38 @@ impl State {
             None => Ok(()),
         }
     }
+
+    /// The writer writes nothing any more.
+    fn has_ended(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    /// What waits for space is answered with an error, because the log is closed.
+    fn gives_up(&self) -> bool {
+        self.closing && self.pool.problem().is_some()
+    }
+
+    /// Whether a file is to be made: the next segment is thought of when an eighth of this one
+    /// is full.
+    fn lacks_spare(&self) -> bool {
+        let open = self.catalog.last().map_or(0, |open| open.frames_end);
+        let far = open > self.segment_bytes / 8 || self.catalog.size().0 > 1;
+        self.pool.lacks(far && !self.closing)
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) identity: Identity,
+    pub(super) segment_bytes: u64,
     /// Told when appends that waited may try again.
     pub(super) room: Notify,
     state: Mutex<State>,
+    /// For the writer.
     work: Condvar,
+    /// For the keeper.
+    upkeep: Condvar,
     waiting_max: usize,
 }
 
@@ -141,24 +167,29 @@ impl Shared {
         options: &Options,
         start: Start,
         catalog: Catalog,
+        pool: Pool,
     ) -> Self {
         let log = Logical::new(start, options.segment_bytes, options.cache_bytes);
         let state = State {
             log,
             catalog,
+            pool,
             committed: None,
             epoch: 0,
             queue: VecDeque::new(),
             waiting_bytes: 0,
+            segment_bytes: options.segment_bytes,
             stopped: None,
             closing: false,
         };
         Self {
             disk,
             identity: options.identity(),
+            segment_bytes: options.segment_bytes,
             room: Notify::new(),
             state: Mutex::new(state),
             work: Condvar::new(),
+            upkeep: Condvar::new(),
             waiting_max: options.waiting_bytes,
         }
     }
@@ -254,6 +285,105 @@ impl Shared {
         }
     }
 
+    /// Takes what came while a request waits for space, as soon as there is something, something
+    /// may have changed, or `retry` is over. When the log is closed meanwhile it waits for a
+    /// file that is being made, but for no disk to become less full.
+    pub(super) fn take_stalled(&self, retry: Duration) -> Work {
+        let nothing =
+            |state: &mut State| state.queue.is_empty() && !state.pool.changed && !state.gives_up();
+        let waited = self.work.wait_timeout_while(self.lock(), retry, nothing);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.pool.changed = false;
+        if state.gives_up() {
+            Work::Close
+        } else {
+            Work::Requests(std::mem::take(&mut state.queue))
+        }
+    }
+
+    /// What the keeper is to do.
+    pub(super) fn task(&self) -> Task {
+        let mut state = self.lock();
+        if let Some(file) = state.pool.next_retired() {
+            Task::Retire(file)
+        } else if state.has_ended() {
+            Task::End
+        } else if state.lacks_spare() {
+            Task::Make
+        } else {
+            Task::Nothing
+        }
+    }
+
+    /// Lets the keeper wait until there is something to do. With a time it has failed, and waits
+    /// so long before it makes another file.
+    pub(super) fn rest(&self, wait: Option<Duration>) {
+        let state = self.lock();
+        match wait {
+            Some(wait) => {
+                let resting = |s: &mut State| !s.pool.has_retired() && !s.has_ended();
+                drop(self.upkeep.wait_timeout_while(state, wait, resting));
+            }
+            None => {
+                let resting =
+                    |s: &mut State| !s.pool.has_retired() && !s.has_ended() && !s.lacks_spare();
+                drop(self.upkeep.wait_while(state, resting));
+            }
+        }
+    }
+
+    /// A file for the next segment, or `None` while there is none.
+    pub(super) fn take_spare(&self) -> Result<Option<Spare>, Error> {
+        let spare = self.lock().pool.take();
+        self.upkeep.notify_one();
+        spare
+    }
+
+    /// Files that hold nothing of the log any more.
+    pub(super) fn retire(&self, files: impl IntoIterator<Item = (String, u64)>) {
+        let mut state = self.lock();
+        for (name, bytes) in files {
+            state.pool.retire(name, bytes);
+        }
+        drop(state);
+        self.upkeep.notify_one();
+    }
+
+    /// Tells the keeper if it is time to think of the next segment.
+    pub(super) fn think_ahead(&self) {
+        if self.lock().lacks_spare() {
+            self.upkeep.notify_one();
+        }
+    }
+
+    /// Whether a file that holds nothing any more is to be kept.
+    pub(super) fn keeps(&self, bytes: u64) -> bool {
+        let state = self.lock();
+        state.pool.fits(bytes) && state.pool.lacks(true)
+    }
+
+    pub(super) fn ready(&self, spare: Spare) {
+        self.lock().pool.add(spare);
+        self.work.notify_one();
+    }
+
+    pub(super) fn wake_writer(&self) {
+        self.lock().pool.changed = true;
+        self.work.notify_one();
+    }
+
+    pub(super) fn space(&self) -> Space {
+        let state = self.lock();
+        let open = state.catalog.last();
+        let left = open.map_or(0, |open| open.bytes.saturating_sub(open.frames_end));
+        Space {
+            spare_bytes: left + state.pool.ready_bytes(),
+            short: state.pool.is_short(),
+            stalled: state.pool.stalled,
+            used_bytes: state.catalog.size().1 + state.pool.bytes() + slots::FILE_BYTES,
+        }
+    }
+
     /// An append is on the disk, all of it.
     pub(super) fn flushed(&self, append: &Append) {
         let mut state = self.lock();
@@ -266,6 +396,7 @@ impl Shared {
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.work.notify_one();
+        self.upkeep.notify_one();
         self.room.notify_waiters();
     }
 
@@ -276,6 +407,7 @@ impl Shared {
         let queue = std::mem::take(&mut state.queue);
         drop(state);
         self.room.notify_waiters();
+        self.upkeep.notify_one();
         for request in queue {
             request.into_done()(Err(error.clone()));
         }
