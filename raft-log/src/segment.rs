@@ -13,14 +13,15 @@
 //!        │ queue, in order                               ▲
 //!        ▼                                               │ published after the fdatasync
 //!   writer thread: one vectored write, one fdatasync ────┘──▶ callbacks, in order
-//!        │
-//!        ▼
-//!   LOCK   vote.slots   segment-<first index>-<generation>.log …
+//!        │                                    keeper thread: pre-writes files, reuses old ones
+//!        ▼                                               ▼
+//!   LOCK   vote.slots   segment-<first index>-<generation>.log …   spare-….log
 //! ```
 //!
 //! Read on in `layout` (names, identity), the byte tables in `frame`, `header`, `footer` and
-//! `slots`, then `logical` (what callers see), `writer` (what reaches the disk), `read`, and
-//! `recover` (what a start makes of what it finds).
+//! `slots`, then `logical` (what callers see), `writer` (what reaches the disk), `spare` and
+//! `keeper` (where files come from and go to), `read`, and `recover` (what a start makes of what
+//! it finds). `docs/log-format.md` describes the files for who reads them from outside.
 
 mod layout;
 mod error;
@@ -33,10 +34,13 @@ mod walk;
 mod scan;
 mod catalog;
 mod logical;
+mod spare;
+mod bell;
 mod shared;
 mod open;
 mod cut;
 mod writer;
+mod keeper;
 mod read;
 mod recover;
 mod repair;
@@ -44,10 +48,12 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use disk::{Directory, Disk, DiskFile};
@@ -58,6 +64,7 @@ pub use slots::MAX_VOTE_BYTES;
 use crate::environment::{Environment, Real};
 pub(crate) use disk::{read_file, replace_file};
 use header::HEADER_BYTES;
+use keeper::Keeper;
 use layout::Identity;
 use logical::Place;
 use shared::{Offer, Shared};
@@ -89,6 +96,11 @@ pub struct Options {
     /// How long the writer is idle before it writes the durable mark.
     pub idle: Duration,
     pub environment: Arc<dyn Environment>,
+    /// How many files are kept pre-written for the next segments. They are what can still be
+    /// written when the disk is full; purged segments are kept for it.
+    pub spare_segments: usize,
+    /// When the disk is full, how often it is looked whether it still is.
+    pub space_retry: Duration,
 }
 
 impl Options {
@@ -103,6 +115,8 @@ impl Options {
             waiting_bytes: 16 << 20,
             idle: Duration::from_millis(50),
             environment: Arc::new(Real),
+            spare_segments: 1,
+            space_retry: Duration::from_millis(300),
         }
     }
 
@@ -124,11 +138,56 @@ pub struct Recovered {
     /// The last frame, or `purged` when there is none.
     pub last: Option<LogPosition>,
     pub segments: usize,
-    /// Bytes of a write that was never acknowledged, cut off the open segment.
+    /// Bytes of a write that was never acknowledged, removed from the open segment.
     pub torn_bytes: u64,
     /// One of the two vote slots was unreadable and the other was used: after a power cut this
     /// is the write that was under way.
     pub slot_damaged: bool,
+    /// A truncation was decided and not finished; it is now.
+    pub cut_finished: bool,
+    /// The open segment was begun by this start, with a file that was kept for it.
+    pub spare_used: bool,
+    /// Files that are ready for the next segments.
+    pub spares: usize,
+}
+
+impl Recovered {
+    /// What was found and done about it, in words.
+    fn found(&self) -> String {
+        let mut found = Vec::new();
+        if self.torn_bytes > 0 {
+            let bytes = self.torn_bytes;
+            found.push(format!("a torn tail of {bytes} bytes, removed"));
+        }
+        if self.slot_damaged {
+            found.push("one vote slot damaged, the other used".into());
+        }
+        if self.cut_finished {
+            found.push("a truncation under way, finished".into());
+        }
+        if self.spare_used {
+            found.push("no open segment, begun with a spare file".into());
+        }
+        if found.is_empty() {
+            return "nothing to repair".into();
+        }
+        found.join("; ")
+    }
+}
+
+/// The disk space of a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Pre-written and unused, in the open segment and in files for the next ones: what can be
+    /// written for certain, whatever else fills the disk.
+    pub spare_bytes: u64,
+    /// The next file can't be pre-written, so `spare_bytes` is all there is for now. Time to
+    /// refuse what can wait.
+    pub short: bool,
+    /// Requests wait for disk space. They go on by themselves when there is some.
+    pub stalled: bool,
+    /// All files, with what is pre-written in them.
+    pub used_bytes: u64,
 }
 
 /// The log as callers see it now, frames in flight to the disk included.
@@ -149,6 +208,7 @@ pub struct SegmentInfo {
     pub first_index: u64,
     /// `None` while the segment holds no frame.
     pub last_index: Option<u64>,
+    /// Length of the file, with what is pre-written in it.
     pub bytes: u64,
     pub sealed: bool,
     pub path: PathBuf,
@@ -161,6 +221,10 @@ pub struct SegmentInfo {
 /// task); reading is free for all. Callbacks run on the writer thread, in the order of the
 /// requests, and must not block. After the first failed write or fdatasync every request,
 /// reads included, fails with that error.
+///
+/// A full disk is no failure: what needs space waits, with all that was asked for after it, and
+/// goes on when there is some. See [`Segments::space`]. Only a purge of durable frames does not
+/// wait then, so it may be answered before appends that it followed.
 #[derive(Clone)]
 pub struct Segments {
     inner: Arc<Inner>,
@@ -168,8 +232,7 @@ pub struct Segments {
 
 struct Inner {
     shared: Arc<Shared>,
-    /// The writer's thread, if it has one.
-    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Segments {
@@ -188,23 +251,26 @@ impl Segments {
         if bytes < min {
             return Err(Error::SegmentTooSmall { bytes, min });
         }
-        let lock = disk.lock()?;
+        let lock: Arc<dyn Any + Send + Sync> = Arc::new(Mutex::new(disk.lock()?));
         let (opened, recovered) = recover::recover(&disk, options)?;
-        let shared = Arc::new(Shared::new(disk, options, opened.logical, opened.catalog));
-        let writer = Writer::new(shared.clone(), opened.slots, opened.open, options.idle);
-        let thread = writer
-            .start(options.environment.clone(), lock)
-            .map_err(|e| Error::io("start the writer thread of", options.directory.clone(), e))?;
+        let shared = Shared::new(disk, options, opened.logical, opened.catalog, opened.pool);
         let inner = Inner {
-            shared,
-            writer: Mutex::new(thread),
+            shared: Arc::new(shared),
+            threads: Mutex::default(),
         };
-        Ok((
-            Self {
-                inner: Arc::new(inner),
-            },
-            recovered,
-        ))
+        let files = (opened.slots, opened.open);
+        let writer = Writer::new(inner.shared.clone(), files, opened.roll_is_due, options);
+        let keeper = Keeper::new(inner.shared.clone(), options.space_retry);
+        if options.environment.disk_delay().is_some() {
+            let environment = || options.environment.clone();
+            inner.spawn(&lock, writer.run_as_task(environment()));
+            inner.spawn(&lock, keeper.run_as_task(environment()));
+        } else {
+            inner.start("log-writer", options, &lock, || writer.run())?;
+            inner.start("log-keeper", options, &lock, || keeper.run())?;
+        }
+        let inner = Arc::new(inner);
+        Ok((Self { inner }, recovered))
     }
 
     /// Appends frames, which must continue the log. They are readable when this returns; `done`
@@ -333,6 +399,12 @@ impl Segments {
         shared.lock().catalog.infos(|name| shared.disk.path(name))
     }
 
+    /// The disk space of this log. Cheap.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.inner.shared.space()
+    }
+
     /// How many files there are, and their bytes together.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
@@ -351,13 +423,7 @@ impl Segments {
     /// that is a task does so afterwards. Blocks. Every later request fails with [`Error::Closed`].
     pub fn close(&self) {
         self.inner.shared.close();
-        let thread = self
-            .inner
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
+        for thread in std::mem::take(&mut *self.inner.threads()) {
             // A panic of the writer has stopped the log with an error already.
             let _ = thread.join();
         }
@@ -377,6 +443,46 @@ fn position_to_keep(shared: &Shared, index: u64) -> Result<Option<LogPosition>, 
                 }
             }
         }
+    }
+}
+
+impl Inner {
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a task that holds the directory for as long as it runs.
+    fn spawn(
+        &self,
+        lock: &Arc<dyn Any + Send + Sync>,
+        run: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let lock = lock.clone();
+        tokio::spawn(async move {
+            run.await;
+            drop(lock);
+        });
+    }
+
+    /// Starts a thread that holds the directory for as long as it runs.
+    fn start(
+        &self,
+        name: &str,
+        options: &Options,
+        lock: &Arc<dyn Any + Send + Sync>,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
+        let lock = lock.clone();
+        let run = move || {
+            run();
+            drop(lock);
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(run)
+            .map_err(|e| Error::io("start a thread for", options.directory.clone(), e))?;
+        self.threads().push(thread);
+        Ok(())
     }
 }
 

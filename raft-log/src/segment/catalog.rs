@@ -43,15 +43,27 @@ impl Entry {
     }
 }
 
+/// What a write has added to the open segment.
+#[derive(Debug)]
+pub(super) struct Grown {
+    pub(super) frames_end: u64,
+    /// Length of the file.
+    pub(super) bytes: u64,
+    pub(super) points: Vec<Point>,
+}
+
 /// Entries by their first index.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     entries: BTreeMap<u64, Entry>,
+    /// Of all files.
+    bytes: u64,
 }
 
 impl Catalog {
     pub(super) fn new(entries: Vec<Entry>) -> Self {
         Self {
+            bytes: entries.iter().map(|entry| entry.bytes).sum(),
             entries: entries
                 .into_iter()
                 .map(|entry| (entry.base, entry))
@@ -60,7 +72,9 @@ impl Catalog {
     }
 
     pub(super) fn insert(&mut self, entry: Entry) {
-        self.entries.insert(entry.base, entry);
+        self.bytes += entry.bytes;
+        let replaced = self.entries.insert(entry.base, entry);
+        self.bytes -= replaced.map_or(0, |entry| entry.bytes);
     }
 
     pub(super) fn get(&self, base: u64) -> Option<&Entry> {
@@ -86,13 +100,14 @@ impl Catalog {
     }
 
     /// The open segment has grown.
-    pub(super) fn grow(&mut self, base: u64, last: LogPosition, frames_end: u64, new: Vec<Point>) {
+    pub(super) fn grow(&mut self, base: u64, last: LogPosition, grown: Grown) {
         if let Some(entry) = self.entries.get_mut(&base) {
             entry.last = Some(last);
-            entry.frames_end = frames_end;
-            entry.bytes = frames_end;
+            entry.frames_end = grown.frames_end;
+            self.bytes = self.bytes + grown.bytes - entry.bytes;
+            entry.bytes = grown.bytes;
             if let Kind::Open { points, .. } = &mut entry.kind {
-                points.extend(new);
+                points.extend(grown.points);
             }
         }
     }
@@ -106,26 +121,44 @@ impl Catalog {
             entry.kind = Kind::Sealed {
                 points: Some(Arc::new(std::mem::take(points))),
             };
+            self.bytes = self.bytes + bytes - entry.bytes;
             entry.bytes = bytes;
         }
     }
 
     /// Takes the entries out that start at `base` or later.
     pub(super) fn split_off(&mut self, base: u64) -> Vec<Entry> {
-        self.entries.split_off(&base).into_values().collect()
+        let entries: Vec<Entry> = self.entries.split_off(&base).into_values().collect();
+        self.forget(&entries);
+        entries
     }
 
     /// Takes the sealed entries out that hold nothing from `end` on.
     pub(super) fn take_below(&mut self, end: u64) -> Vec<Entry> {
-        self.entries
+        let entries: Vec<Entry> = self
+            .entries
             .extract_if(.., |_, e| e.is_sealed() && e.end() <= end)
             .map(|(_, e)| e)
-            .collect()
+            .collect();
+        self.forget(&entries);
+        entries
+    }
+
+    fn forget(&mut self, entries: &[Entry]) {
+        self.bytes -= entries.iter().map(|entry| entry.bytes).sum::<u64>();
     }
 
     pub(super) fn size(&self) -> (u64, u64) {
-        let bytes = self.entries.values().map(|entry| entry.bytes).sum();
-        (self.entries.len() as u64, bytes)
+        (self.entries.len() as u64, self.bytes)
+    }
+
+    pub(super) fn sealed(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(|entry| entry.is_sealed())
+    }
+
+    /// The last segment.
+    pub(super) fn last(&self) -> Option<&Entry> {
+        self.entries.last_key_value().map(|(_, entry)| entry)
     }
 
     pub(super) fn infos(&self, path: impl Fn(&str) -> PathBuf) -> Vec<SegmentInfo> {

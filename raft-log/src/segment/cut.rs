@@ -62,22 +62,22 @@ impl Cut {
 
     /// How the catalog knows the segment once it is cut.
     pub(super) fn entry(&self) -> Entry {
-        let points = self.scan.points.len() as u64 * 8;
         Entry {
             name: self.name.clone(),
             base: self.header.base,
             generation: self.header.generation,
             last: self.scan.last,
             frames_end: self.scan.frames_end,
-            bytes: self.scan.frames_end + points + 64,
+            bytes: self.scan.frames_end + Footer::stored_bytes(self.scan.points.len()),
             kind: Kind::Sealed {
                 points: Some(Arc::new(self.scan.points.clone())),
             },
         }
     }
 
-    /// Cuts the file, durably, and seals it.
-    pub(super) fn execute(self) -> Result<(), Error> {
+    /// Cuts the file, durably, and seals it: a truncation may leave little of a segment, and the
+    /// rest of its space is better used. Can be repeated.
+    pub(super) fn execute(&self) -> Result<(), Error> {
         let Some(last) = self.scan.last else {
             return Ok(());
         };
@@ -88,14 +88,14 @@ impl Cut {
             ..
         } = &self.scan;
         let footer = Footer::encode(*frames_end, last, *file_crc, points, self.header.seed());
-        let cut = || {
-            self.file.set_len(*frames_end)?;
-            self.file.sync_all()?;
-            self.file
-                .write_at(&mut [std::io::IoSlice::new(&footer)], *frames_end)?;
-            self.file.sync_all()
-        };
-        cut().map_err(|e| Error::io("cut", self.disk.path(&self.name), e))
+        let path = || self.disk.path(&self.name);
+        let sync = || self.file.sync_all().map_err(|e| Error::sync(path(), e));
+        let cut = |e| Error::io("cut", path(), e);
+        self.file.set_len(*frames_end).map_err(cut)?;
+        sync()?;
+        let mut slices = [std::io::IoSlice::new(&footer)];
+        self.file.write_at(&mut slices, *frames_end).map_err(cut)?;
+        sync()
     }
 }
 

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
+use super::layout::size;
+
+/// How many zeros are written at once.
+const ZEROS: usize = 1 << 20;
 
 /// One flat directory.
 pub trait Disk: Debug + Send + Sync {
@@ -22,15 +26,21 @@ pub trait Disk: Debug + Send + Sync {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     fn unlink(&self, name: &str) -> io::Result<()>;
-    /// Takes the place of a file that has the new name.
+    /// Takes the place of a file that has the new name; at once and whole, also in the eyes of a
+    /// crash.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Makes creations, renames and unlinks durable.
     fn sync_directory(&self) -> io::Result<()>;
+    /// What can still be written, as far as the file system tells; a quota may be nearer.
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
     /// For messages.
     fn path(&self, name: &str) -> PathBuf;
 }
 
-/// One file. Reads may come from any thread, writes only from the writer.
+/// One file. Reads may come from any thread, writes only from the writer, or from the keeper as
+/// long as the file is no segment.
 #[allow(
     clippy::len_without_is_empty,
     reason = "nobody asks whether a file is empty"
@@ -72,6 +82,18 @@ pub(crate) fn replace_file(disk: &dyn Disk, name: &str, content: &[u8]) -> io::R
     file.sync_all()?;
     disk.rename(&temporary, name)?;
     disk.sync_directory()
+}
+
+/// Writes zeros over `from..to`, or beyond the end; they are not synced.
+pub(super) fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS.min(size(to.saturating_sub(from)))];
+    let mut at = from;
+    while at < to {
+        let bytes = zeros.len().min(size(to - at));
+        file.write_at(&mut [IoSlice::new(&zeros[..bytes])], at)?;
+        at += bytes as u64;
+    }
+    Ok(())
 }
 
 /// A directory of the real file system.
@@ -152,6 +174,11 @@ impl Disk for Directory {
 
     fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let free = rustix::fs::statvfs(&self.path)?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -76,9 +76,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// A failed fsync or fdatasync. Never [`Error::DiskFull`], which may be tried again: after a
+    /// failed sync the kernel may have dropped what it could not write.
+    pub(super) fn sync(path: PathBuf, source: io::Error) -> Self {
+        Self::Io {
+            action: "sync",
+            path,
+            source: Arc::new(source),
+        }
+    }
+
     pub(super) fn io(action: &'static str, path: PathBuf, source: io::Error) -> Self {
         let source = Arc::new(source);
-        if source.kind() == io::ErrorKind::StorageFull {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        if full.contains(&source.kind()) {
             Self::DiskFull { path, source }
         } else {
             Self::Io {

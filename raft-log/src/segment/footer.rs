@@ -1,19 +1,23 @@
 //! The end of a sealed segment: a sparse index of its frames and the checksum of the file.
 //!
+//! It stands at the end of the file, which keeps the length it was pre-written with: sealing then
+//! needs no space, and the file can be used again as it is. What lies between the last frame and
+//! the footer is zeros or remains of an earlier use; nothing reads it.
+//!
 //! ```text
 //! offset  size  field                                     (little endian)
 //!      0   8×n  points: index - base (4 bytes), file offset / 8 (4 bytes), about one per 64 KiB
-//!  then, the last 64 bytes of the file:
+//!  then, the last 64 bytes of the file, the trailer:
 //!      0     8  "UPDSEAL1"
 //!      8     4  format version
 //!     12     4  CRC32C of the other 60 bytes, seeded like the frames
-//!     16     8  frames end: file offset of the points
+//!     16     8  frames end: file offset behind the last frame
 //!     24     8  end: one beyond the last index
 //!     32     8  term of the last frame
 //!     40     8  leader of the last frame
 //!     48     4  n, number of points
 //!     52     4  CRC32C of the points
-//!     56     4  CRC32C of the file before the points, unseeded, for the scrub
+//!     56     4  CRC32C of the file up to the frames end, unseeded, for the scrub
 //!     60     4  0
 //! ```
 
@@ -68,12 +72,14 @@ pub(super) struct Footer {
     pub(super) frames_end: u64,
     pub(super) last: LogPosition,
     pub(super) file_crc: u32,
+    /// Length of the whole file.
+    pub(super) file_bytes: u64,
     points: u32,
     points_crc: u32,
 }
 
 impl Footer {
-    /// The footer and its bytes, to be written at `frames_end`.
+    /// The bytes, to be written so that the file ends with them.
     pub(super) fn encode(
         frames_end: u64,
         last: LogPosition,
@@ -124,23 +130,34 @@ impl Footer {
             points: u32_at(&bytes, 48),
             points_crc: u32_at(&bytes, 52),
             file_crc: u32_at(&bytes, 56),
+            file_bytes: len,
         };
-        Ok((footer.file_bytes() == len).then_some(footer))
+        let fits = footer
+            .start()
+            .is_some_and(|start| start >= footer.frames_end);
+        Ok(fits.then_some(footer))
     }
 
-    /// Length of the whole file.
-    pub(super) fn file_bytes(&self) -> u64 {
-        self.frames_end + self.points_bytes() + TRAILER_BYTES as u64
+    /// File offset of the points, with which it begins.
+    pub(super) fn start(&self) -> Option<u64> {
+        let bytes = self.points_bytes() + TRAILER_BYTES as u64;
+        self.file_bytes.checked_sub(bytes)
     }
 
     /// The sparse index; `None` if it is damaged.
     pub(super) fn read_points(&self, file: &dyn DiskFile) -> io::Result<Option<Vec<Point>>> {
-        let bytes = read_vec(file, self.frames_end, size(self.points_bytes()))?;
+        let start = self.start().unwrap_or_default();
+        let bytes = read_vec(file, start, size(self.points_bytes()))?;
         let points = bytes.chunks_exact(POINT_BYTES).map(|b| Point {
             index_from_base: u32_at(b, 0),
             offset_by_8: u32_at(b, 4),
         });
         Ok((crc32c::crc32c(&bytes) == self.points_crc).then(|| points.collect()))
+    }
+
+    /// Bytes of a footer with so many points.
+    pub(super) fn stored_bytes(points: usize) -> u64 {
+        (points * POINT_BYTES + TRAILER_BYTES) as u64
     }
 
     fn points_bytes(&self) -> u64 {

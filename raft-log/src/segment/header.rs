@@ -7,7 +7,7 @@
 //!     12     4  CRC32C of the other 4092 bytes
 //!     16    16  cluster
 //!     32    16  node identity
-//!     48     4  generation: one more after every truncation
+//!     48     4  generation: higher than that of every segment before
 //!     52     4  flags: 1 = a previous position follows
 //!     56     8  base: index of the first frame
 //!     64    24  position before the first frame: index, term, leader

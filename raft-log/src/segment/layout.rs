@@ -6,6 +6,7 @@ use super::LogPosition;
 pub(super) const FORMAT_VERSION: u32 = 1;
 /// Frames start and end at multiples of this.
 pub(super) const ALIGN: u64 = 8;
+const PAGE_BYTES: u64 = 4096;
 
 /// Whose files these are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +33,39 @@ pub(super) fn segment_name(base: u64, generation: u32) -> String {
 
 /// First index and generation of a segment file; `None` for any other file.
 pub(super) fn parse_segment_name(name: &str) -> Option<(u64, u32)> {
-    let (base, generation) = name
-        .strip_prefix("segment-")?
-        .strip_suffix(".log")?
-        .split_once('-')?;
+    numbers(name.strip_prefix("segment-")?)
+}
+
+/// `spare-<first index>-<generation>.log`: a file that waits to become a segment, with the numbers
+/// of the one it was. One that was never a segment has the first index 0 and a generation of its
+/// own, so that no two files want the same name.
+pub(super) fn spare_name(base: u64, generation: u32) -> String {
+    format!("spare-{base:020}-{generation:010}.log")
+}
+
+pub(super) fn parse_spare_name(name: &str) -> Option<(u64, u32)> {
+    numbers(name.strip_prefix("spare-")?)
+}
+
+/// What a file is called until all of it is on the disk.
+pub(super) fn unfinished_name(name: &str) -> String {
+    format!("{name}.new")
+}
+
+/// Whether a file was left behind by a start or a process that ended while it was made.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    let finished = name.strip_suffix(".new").unwrap_or_default();
+    parse_segment_name(finished).is_some() || parse_spare_name(finished).is_some()
+}
+
+/// Length of a file that is pre-written for a segment: room for a last frame that goes beyond
+/// `segment_bytes`, and for the footer.
+pub(super) fn prewritten_bytes(segment_bytes: u64) -> u64 {
+    (segment_bytes + segment_bytes / 32).next_multiple_of(PAGE_BYTES) + PAGE_BYTES
+}
+
+fn numbers(name: &str) -> Option<(u64, u32)> {
+    let (base, generation) = name.strip_suffix(".log")?.split_once('-')?;
     let digits = |s: &str, n| s.len() == n && s.bytes().all(|b| b.is_ascii_digit());
     if !digits(base, 20) || !digits(generation, 10) {
         return None;

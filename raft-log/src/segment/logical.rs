@@ -245,6 +245,12 @@ impl Logical {
         self.evict();
     }
 
+    /// Whether everything that was appended is on the disk.
+    #[cfg(test)]
+    pub(super) fn all_flushed(&self) -> bool {
+        self.flushed_ticket == self.ticket
+    }
+
     fn evict(&mut self) {
         while self.cached_bytes > self.cache_budget
             && self

@@ -5,7 +5,9 @@
 //! 3. Sealed segments must follow each other without a gap; their frames are verified when they
 //!    are read.
 //! 4. The open segment is read. Behind its last good frame lies nothing, a torn write, or
-//!    corruption; `judge` tells them apart. A torn write is cut off.
+//!    corruption; `judge` tells them apart. A torn write is overwritten with zeros, so that
+//!    nothing of it can ever be taken for a frame.
+//! 5. Files that wait to be segments are kept for the keeper, half-made ones are removed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,16 +16,19 @@ use tracing::info;
 
 use super::catalog::{Catalog, Entry, Kind};
 use super::cut::{Cut, read_header};
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, write_zeros};
 use super::error::Error;
 use super::footer::Footer;
 use super::header::{HEADER_BYTES, Header};
-use super::layout::{Identity, parse_segment_name, segment_name};
+use super::layout::{
+    Identity, is_unfinished, parse_segment_name, parse_spare_name, segment_name, spare_name,
+};
 use super::logical::Start;
 use super::open::Open;
-use super::repair::{judge, make_durable, rewrite};
+use super::repair::{End, judge, make_durable, rewrite};
 use super::scan::{Scan, scan};
 use super::slots::{self, Record, Slots};
+use super::spare::{Pool, Spare};
 use super::{Options, Recovered};
 
 /// A directory that is ready for the writer.
@@ -32,7 +37,10 @@ pub(super) struct Opened {
     pub(super) slots: Slots,
     pub(super) open: Open,
     pub(super) catalog: Catalog,
+    pub(super) pool: Pool,
     pub(super) logical: Start,
+    /// The open segment is full, and the next has not begun.
+    pub(super) roll_is_due: bool,
 }
 
 pub(super) fn recover(
@@ -40,41 +48,88 @@ pub(super) fn recover(
     options: &Options,
 ) -> Result<(Opened, Recovered), Error> {
     let started = Instant::now();
-    let names = segment_files(&**disk)?;
-    let slots = open_slots(disk, options.identity(), !names.is_empty())?;
+    let files = Files::list(&**disk)?;
+    let slots = open_slots(disk, options.identity(), !files.segments.is_empty())?;
     let recovery = Recovery {
         disk: disk.clone(),
         identity: options.identity(),
+        pool: files.pool(disk, options, &slots.record)?,
         slots,
+        segment_bytes: options.segment_bytes,
         doomed: Vec::new(),
         torn_bytes: 0,
+        cut_finished: false,
+        spare_used: false,
+        roll_is_due: false,
         entries: Vec::new(),
     };
-    let (opened, recovered) = recovery.run(names)?;
+    let (opened, recovered) = recovery.run(files.segments)?;
     info!(
         directory = %options.directory.display(),
         segments = recovered.segments,
+        spares = recovered.spares,
         last = recovered.last.map(|p| p.index),
         purged = recovered.purged.map(|p| p.index),
-        torn_bytes = recovered.torn_bytes,
-        slot_damaged = recovered.slot_damaged,
+        found = %recovered.found(),
         elapsed = ?started.elapsed(),
         "opened the log"
     );
     Ok((opened, recovered))
 }
 
-/// First index and generation of every segment file, in order.
-fn segment_files(disk: &dyn Disk) -> Result<Vec<(u64, u32)>, Error> {
-    let names = disk
-        .list()
-        .map_err(|e| Error::io("list", disk.path(""), e))?;
-    let mut files: Vec<_> = names
-        .iter()
-        .filter_map(|name| parse_segment_name(name))
-        .collect();
-    files.sort_unstable();
-    Ok(files)
+/// What lies in the directory: first index and generation of every file, in order.
+struct Files {
+    segments: Vec<(u64, u32)>,
+    spares: Vec<(u64, u32)>,
+    unfinished: Vec<String>,
+}
+
+impl Files {
+    fn list(disk: &dyn Disk) -> Result<Self, Error> {
+        let names = disk
+            .list()
+            .map_err(|e| Error::io("list", disk.path(""), e))?;
+        let numbers = |parse: fn(&str) -> Option<(u64, u32)>| {
+            let mut files: Vec<_> = names.iter().filter_map(|name| parse(name)).collect();
+            files.sort_unstable();
+            files
+        };
+        let (segments, spares) = (numbers(parse_segment_name), numbers(parse_spare_name));
+        let unfinished = names.into_iter().filter(|name| is_unfinished(name));
+        Ok(Self {
+            segments,
+            spares,
+            unfinished: unfinished.collect(),
+        })
+    }
+
+    /// The files that can become segments, and the highest generation of all.
+    fn pool(
+        &self,
+        disk: &Arc<dyn Disk>,
+        options: &Options,
+        record: &Record,
+    ) -> Result<Pool, Error> {
+        for name in &self.unfinished {
+            disk.unlink(name)
+                .map_err(|e| Error::io("unlink", disk.path(name), e))?;
+        }
+        let files = self.segments.iter().chain(&self.spares);
+        let generation = files.map(|(_, generation)| *generation).max();
+        let generation = generation.unwrap_or_default().max(record.cut_generation);
+        let mut pool = Pool::new(options.segment_bytes, options.spare_segments, generation);
+        for &(base, generation) in &self.spares {
+            let name = spare_name(base, generation);
+            let bytes = disk.open(&name).and_then(|file| file.len());
+            let bytes = bytes.map_err(|e| Error::io("read", disk.path(&name), e))?;
+            if pool.fits(bytes) && pool.lacks(true) {
+                pool.add(Spare { name, bytes });
+            } else {
+                pool.retire(name, bytes);
+            }
+        }
+        Ok(pool)
+    }
 }
 
 /// The slots are made before the first segment, so segments without them have lost their vote.
@@ -95,9 +150,15 @@ struct Recovery {
     disk: Arc<dyn Disk>,
     identity: Identity,
     slots: Slots,
+    pool: Pool,
+    segment_bytes: u64,
     /// Files that hold nothing of the log any more.
     doomed: Vec<String>,
     torn_bytes: u64,
+    cut_finished: bool,
+    spare_used: bool,
+    /// The last segment is full, and the next has not begun.
+    roll_is_due: bool,
     /// The sealed segments that stay.
     entries: Vec<Entry>,
 }
@@ -111,7 +172,10 @@ impl Recovery {
         self.check_sealed(&headers)?;
         let (open, entry) = match headers.pop() {
             Some(header) => self.open_last(header)?,
-            None => self.begin(self.first_header()?)?,
+            None => {
+                let header = self.first_header()?;
+                self.begin(header)?
+            }
         };
         self.finish(open, entry)
     }
@@ -163,28 +227,11 @@ impl Recovery {
             .map_err(|e| Error::io("unlink", self.disk.path(name), e))
     }
 
-    fn read_headers(&self, mut files: Vec<(u64, u32)>) -> Result<Vec<Header>, Error> {
-        if let Some(&(base, generation)) = files.last()
-            && self.is_stillborn(base, generation)?
-        {
-            self.unlink(&segment_name(base, generation))?;
-            files.pop();
-        }
+    fn read_headers(&self, files: Vec<(u64, u32)>) -> Result<Vec<Header>, Error> {
         files
             .into_iter()
             .map(|(base, generation)| self.header(base, generation))
             .collect()
-    }
-
-    /// A crash in the middle of making a segment leaves a file without a valid header. It can't
-    /// hold frames, since these are written after the header is durable.
-    fn is_stillborn(&self, base: u64, generation: u32) -> Result<bool, Error> {
-        let name = segment_name(base, generation);
-        let file = self.open_file(&name)?;
-        let error = |e| Error::io("read", self.disk.path(&name), e);
-        let short = file.len().map_err(error)? <= HEADER_BYTES;
-        let damaged = Header::read(&*file).map_err(error)? == Err(super::header::Unusable::Damaged);
-        Ok(short && damaged && self.record().durable_end <= base)
     }
 
     fn header(&self, base: u64, generation: u32) -> Result<Header, Error> {
@@ -228,7 +275,7 @@ impl Recovery {
     }
 
     /// Cuts the segment into which the last truncation fell, if that was not done.
-    fn finish_cut(&self, headers: &[Header]) -> Result<(), Error> {
+    fn finish_cut(&mut self, headers: &[Header]) -> Result<(), Error> {
         let Record {
             cut_end,
             cut_generation,
@@ -240,6 +287,7 @@ impl Recovery {
         if footer.as_ref().is_some_and(|f| f.last.index < cut_end) {
             return Ok(());
         }
+        self.cut_finished = true;
         let frames_end = footer.map(|f| f.frames_end);
         Cut::plan(
             &self.disk,
@@ -278,7 +326,7 @@ impl Recovery {
         let record = self.record();
         let header = Header {
             identity: self.identity,
-            generation: record.cut_generation.max(1),
+            generation: 0,
             base: record.purged_end(),
             previous: record.purged,
         };
@@ -288,8 +336,20 @@ impl Recovery {
         Ok(header)
     }
 
-    fn begin(&self, header: Header) -> Result<(Open, Entry), Error> {
-        let open = Open::create(&self.disk, header)?;
+    /// Begins a segment, whatever generation the given header has.
+    fn begin(&mut self, header: Header) -> Result<(Open, Entry), Error> {
+        let header = Header {
+            generation: self.pool.next_generation(),
+            ..header
+        };
+        let open = match self.pool.take()? {
+            Some(spare) => {
+                self.spare_used = true;
+                Open::begin(&self.disk, header, &spare)?
+            }
+            None => Open::create(&self.disk, header, self.segment_bytes)?,
+        };
+        self.pool.wanted = false;
         let entry = open.entry(Vec::new());
         Ok((open, entry))
     }
@@ -299,12 +359,12 @@ impl Recovery {
         let name = segment_name(header.base, header.generation);
         let file = self.open_file(&name)?;
         if let Some(footer) = self.footer(&header)? {
-            let (end, file_bytes) = (footer.last.index + 1, footer.file_bytes());
+            let (end, file_bytes) = (footer.last.index + 1, footer.file_bytes);
             if self.record().durable_end > end.max(self.record().purged_end()) {
                 let what = "the next segment is missing";
                 return Err(self.corrupt(&header, file_bytes, end, what));
             }
-            rewrite(&*file, footer.frames_end, file_bytes)
+            rewrite(&*file, footer.start().unwrap_or_default(), file_bytes)
                 .map_err(|e| Error::io("repair", self.disk.path(&name), e))?;
             return self.after_sealed(&header, &footer);
         }
@@ -317,25 +377,26 @@ impl Recovery {
         self.resume(header, file, scan)
     }
 
+    /// A segment that is full is left to the writer, which begins the next when it has a file
+    /// for it: a start does not need space for that.
     fn resume(
         &mut self,
         header: Header,
         file: Arc<dyn DiskFile>,
         scan: Scan,
     ) -> Result<(Open, Entry), Error> {
-        let open = Open::resume(&self.disk, file, header.clone(), &scan);
-        if !scan.full {
-            let entry = open.entry(scan.points);
-            return Ok((open, entry));
-        }
-        open.seal(&scan.points)?;
-        match self.footer(&header)? {
-            Some(footer) => self.after_sealed(&header, &footer),
-            None => Err(self.corrupt(&header, scan.frames_end, scan.end, "it can't be sealed")),
-        }
+        let path = || {
+            self.disk
+                .path(&segment_name(header.base, header.generation))
+        };
+        let bytes = file.len().map_err(|e| Error::io("read", path(), e))?;
+        self.roll_is_due = scan.full;
+        let open = Open::resume(&self.disk, file, header, &scan, bytes);
+        let entry = open.entry(scan.points);
+        Ok((open, entry))
     }
 
-    /// Reads the open segment and cuts a torn write off.
+    /// Reads the open segment and removes a torn write. `make_durable` syncs that.
     fn scan_open(&mut self, header: &Header, file: &dyn DiskFile) -> Result<Scan, Error> {
         let path = self
             .disk
@@ -343,13 +404,16 @@ impl Recovery {
         let error = |e| Error::io("read", path.clone(), e);
         let len = file.len().map_err(error)?;
         let scan = scan(file, header, len, u64::MAX).map_err(error)?;
-        if let Some(proof) = judge(&scan, self.record(), header, file, len).map_err(error)? {
-            let what = format!("{}, and {proof}", scan.bad.unwrap_or("the file ends early"));
-            return Err(self.corrupt(header, scan.frames_end, scan.end, what));
-        }
-        if scan.frames_end < len {
-            self.torn_bytes = len - scan.frames_end;
-            file.set_len(scan.frames_end).map_err(error)?;
+        match judge(&scan, self.record(), header, file, len).map_err(error)? {
+            End::Clean => {}
+            End::Torn(end) => {
+                self.torn_bytes = end - scan.frames_end;
+                write_zeros(file, scan.frames_end, end).map_err(error)?;
+            }
+            End::Corrupt(proof) => {
+                let what = format!("{}, and {proof}", scan.bad.unwrap_or("the file ends early"));
+                return Err(self.corrupt(header, scan.frames_end, scan.end, what));
+            }
         }
         Ok(scan)
     }
@@ -362,7 +426,7 @@ impl Recovery {
         self.begin(Header {
             base: footer.last.index + 1,
             previous: Some(footer.last),
-            ..self.newer(header)
+            ..header.clone()
         })
     }
 
@@ -377,16 +441,8 @@ impl Recovery {
         self.begin(Header {
             base,
             previous,
-            ..self.newer(header)
-        })
-    }
-
-    fn newer(&self, header: &Header) -> Header {
-        let generation = header.generation.max(self.record().cut_generation);
-        Header {
-            generation,
             ..header.clone()
-        }
+        })
     }
 
     fn finish(mut self, open: Open, entry: Entry) -> Result<(Opened, Recovered), Error> {
@@ -395,21 +451,26 @@ impl Recovery {
         record.durable_end = end;
         record.committed = record.committed.filter(|committed| committed.index < end);
         self.slots.write()?;
-        for name in &self.doomed {
-            self.unlink(name)?;
-        }
         let disk = &self.disk;
+        for name in self.doomed {
+            let bytes = disk.open(&name).and_then(|file| file.len());
+            self.pool.retire(name, bytes.unwrap_or_default());
+        }
         disk.sync_directory()
-            .map_err(|e| Error::io("sync", disk.path(""), e))?;
+            .map_err(|e| Error::sync(disk.path(""), e))?;
         self.entries.push(entry);
         let record = &self.slots.record;
-        let logical = Start {
+        let mut logical = Start {
             purged: record.purged,
             last: open.last(),
             end,
             bases: self.entries.iter().map(|entry| entry.base).collect(),
             open_bytes: open.offset(),
         };
+        if self.roll_is_due {
+            logical.bases.insert(end);
+            logical.open_bytes = HEADER_BYTES;
+        }
         let recovered = Recovered {
             vote: record.vote.clone(),
             committed: record.committed,
@@ -418,6 +479,9 @@ impl Recovery {
             segments: self.entries.len(),
             torn_bytes: self.torn_bytes,
             slot_damaged: self.slots.damaged,
+            cut_finished: self.cut_finished,
+            spare_used: self.spare_used,
+            spares: self.pool.ready(),
         };
         let catalog = Catalog::new(self.entries);
         Ok((
@@ -425,7 +489,9 @@ impl Recovery {
                 slots: self.slots,
                 open,
                 catalog,
+                pool: self.pool,
                 logical,
+                roll_is_due: self.roll_is_due,
             },
             recovered,
         ))
@@ -439,7 +505,7 @@ fn sealed_entry(header: &Header, footer: &Footer) -> Entry {
         generation: header.generation,
         last: Some(footer.last),
         frames_end: footer.frames_end,
-        bytes: footer.file_bytes(),
+        bytes: footer.file_bytes,
         kind: Kind::Sealed { points: None },
     }
 }

@@ -6,11 +6,21 @@ use super::disk::{DiskFile, read_vec};
 use super::footer::floor;
 use super::header::Header;
 use super::layout::size;
-use super::scan::{Scan, find_later};
+use super::scan::{Scan, begun, look_behind};
 use super::slots::Record;
 
-/// Why the frame that is missing behind a scan must have been durable; `None` if nothing says
-/// so and it may be what an interrupted write left.
+/// What stands behind the last good frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing, zeros, or what an earlier use of the file has left.
+    Clean,
+    /// What an interrupted write has left, up to this file offset.
+    Torn(u64),
+    /// A frame that must have been durable is missing; why that is known.
+    Corrupt(&'static str),
+}
+
+/// Tells a torn write from corruption.
 ///
 /// A later good frame alone proves nothing, since the pages of one unsynced write reach the disk
 /// in any order; it has to say that the missing frame was durable before it was written. A frame
@@ -21,22 +31,28 @@ pub(super) fn judge(
     header: &Header,
     file: &dyn DiskFile,
     len: u64,
-) -> io::Result<Option<&'static str>> {
+) -> io::Result<End> {
     let purged_end = record.purged_end();
     if record.durable_end > scan.end.max(purged_end) {
-        return Ok(Some("the vote slots say that it was durable"));
+        return Ok(End::Corrupt("the vote slots say that it was durable"));
     }
     if scan.full || scan.bad.is_none() {
-        return Ok(None);
+        return Ok(End::Clean);
     }
-    let later = find_later(
-        file,
-        header.seed(),
-        (scan.end, scan.frames_end),
-        len,
-        |head| head.index >= purged_end && (head.durable_end > scan.end || scan.end < purged_end),
-    )?;
-    Ok(later.then_some("a later frame says that it was durable"))
+    let missing = (scan.end, scan.frames_end);
+    let behind = look_behind(file, header.seed(), missing, len, |head| {
+        head.index >= purged_end && (head.durable_end > scan.end || scan.end < purged_end)
+    })?;
+    if behind.proven {
+        return Ok(End::Corrupt("a later frame says that it was durable"));
+    }
+    let torn_end = begun(file, scan, len)?
+        .unwrap_or_default()
+        .max(behind.frames_end);
+    Ok(match torn_end {
+        0 => End::Clean,
+        torn_end => End::Torn(torn_end),
+    })
 }
 
 /// Makes sure of the frames of which it isn't known that they were synced. After an fdatasync

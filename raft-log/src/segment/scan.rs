@@ -5,7 +5,7 @@ use std::io;
 use super::LogPosition;
 use super::disk::{DiskFile, read_vec};
 use super::footer::{POINT_EVERY, Point};
-use super::frame::{HEAD_BYTES, Head, LAST_OF_SEGMENT};
+use super::frame::{HEAD_BYTES, Head, LAST_OF_SEGMENT, MAX_BODY_BYTES};
 use super::header::{HEADER_BYTES, Header};
 use super::layout::{ALIGN, size};
 use super::walk::{Step, Walk};
@@ -94,28 +94,71 @@ pub(super) fn wants_point(last: Option<u64>, offset: u64) -> bool {
     last.is_none_or(|last| offset - last >= POINT_EVERY)
 }
 
-/// Looks behind a bad frame, which should have had the index `bad`, for a later one that
-/// satisfies `proof`. Frames are found at any multiple of 8, since a bad length hides where the
-/// next one starts.
-pub(super) fn find_later(
+/// What stands behind the last good frame of a segment that is open.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Behind {
+    /// A later frame satisfies the proof that was asked for.
+    pub(super) proven: bool,
+    /// File offset behind the last frame of this generation that is whole.
+    pub(super) frames_end: u64,
+}
+
+/// Looks behind the last good frame, up to `limit`, for later ones of the same generation; stops
+/// at one that satisfies `proof`. They are found at any multiple of 8, since a bad length hides
+/// where the next one starts. `bad` is the index that is missing, and its offset.
+pub(super) fn look_behind(
     file: &dyn DiskFile,
     seed: u32,
     (bad, offset): (u64, u64),
     limit: u64,
     proof: impl Fn(&Head) -> bool,
-) -> io::Result<bool> {
-    let bytes = read_vec(file, offset, size(limit.saturating_sub(offset)))?;
-    let at_most = (bytes.len() / HEAD_BYTES) as u64;
-    let found = (0..bytes.len().saturating_sub(HEAD_BYTES))
-        .step_by(size(ALIGN))
-        .any(|at| {
-            let head = Head::decode(&bytes[at..]);
+) -> io::Result<Behind> {
+    let at_most = limit.saturating_sub(offset) / HEAD_BYTES as u64;
+    let mut behind = Behind::default();
+    let mut from = offset;
+    while from + HEAD_BYTES as u64 <= limit {
+        let window = read_vec(file, from, READ_BYTES.min(size(limit - from)))?;
+        let last = window.len() - HEAD_BYTES;
+        for at in (0..=last).step_by(size(ALIGN)) {
+            let head = Head::decode(&window[at..]);
             let plausible = head.index > bad && head.index - bad <= at_most;
-            plausible
-                && proof(&head)
-                && bytes
-                    .get(at..at + size(head.stored_bytes()))
-                    .is_some_and(|b| head.verify(b, seed))
-        });
-    Ok(found)
+            let start = from + at as u64;
+            if !plausible || !is_whole(file, seed, &head, start, limit)? {
+                continue;
+            }
+            behind.frames_end = behind.frames_end.max(start + head.stored_bytes());
+            if proof(&head) {
+                behind.proven = true;
+                return Ok(behind);
+            }
+        }
+        from += (last as u64 / ALIGN + 1) * ALIGN;
+    }
+    Ok(behind)
+}
+
+fn is_whole(
+    file: &dyn DiskFile,
+    seed: u32,
+    head: &Head,
+    start: u64,
+    limit: u64,
+) -> io::Result<bool> {
+    if head.length as usize > MAX_BODY_BYTES || head.stored_bytes() > limit - start {
+        return Ok(false);
+    }
+    let stored = read_vec(file, start, size(head.stored_bytes()))?;
+    Ok(head.verify(&stored, seed))
+}
+
+/// The frame at the end of a scan, if its head is one that was to be written there: then it is
+/// what is left of a write. Returns the file offset behind it.
+pub(super) fn begun(file: &dyn DiskFile, scan: &Scan, limit: u64) -> io::Result<Option<u64>> {
+    let left = limit.saturating_sub(scan.frames_end);
+    if left < HEAD_BYTES as u64 {
+        return Ok(None);
+    }
+    let head = Head::decode(&read_vec(file, scan.frames_end, HEAD_BYTES)?);
+    let fits = head.index == scan.end && head.previous_crc == scan.last_crc;
+    Ok(fits.then(|| scan.frames_end + head.stored_bytes().min(left)))
 }

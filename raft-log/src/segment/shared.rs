@@ -2,18 +2,21 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::bell::Bell;
 use super::catalog::Catalog;
 use super::disk::Disk;
 use super::error::Error;
 use super::frame::Frame;
+use super::keeper::Task;
 use super::layout::{Identity, size};
 use super::logical::{Logical, Stamped, Start};
-use super::{LogPosition, Options};
+use super::spare::{Pool, Spare};
+use super::{LogPosition, Options, Space, slots};
 
 pub(super) type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
@@ -94,12 +97,14 @@ impl Offer {
 pub(super) struct State {
     pub(super) log: Logical,
     pub(super) catalog: Catalog,
+    pub(super) pool: Pool,
     pub(super) committed: Option<LogPosition>,
     /// Changes with every truncation and purge, when it is asked for and again before the files
     /// change: a read that met such a change starts again.
     pub(super) epoch: u64,
     queue: VecDeque<Request>,
     waiting_bytes: usize,
+    segment_bytes: u64,
     /// Why the log no longer serves anything.
     stopped: Option<Error>,
     closing: bool,
@@ -114,18 +119,51 @@ impl State {
         }
     }
 
-    fn has_work(&self) -> bool {
-        !self.queue.is_empty() || self.closing
+    /// The writer writes nothing any more.
+    fn has_ended(&self) -> bool {
+        self.stopped.is_some()
     }
 
-    fn take(&mut self) -> Work {
-        if !self.queue.is_empty() {
-            Work::Requests(std::mem::take(&mut self.queue))
-        } else if self.closing {
-            Work::Close
-        } else {
-            Work::Idle
+    /// What waits for space is answered with an error, because the log is closed.
+    fn gives_up(&self) -> bool {
+        self.closing && self.pool.problem().is_some()
+    }
+
+    /// Whether what the writer waits for is there.
+    fn has(&self, wait: Wait) -> bool {
+        match wait {
+            Wait::Work(_) => !self.queue.is_empty() || self.closing,
+            Wait::Space(_) => !self.queue.is_empty() || self.pool.changed || self.gives_up(),
         }
+    }
+
+    fn take(&mut self, wait: Wait) -> Work {
+        match wait {
+            Wait::Space(_) => {
+                self.pool.changed = false;
+                match self.gives_up() {
+                    true => Work::Close,
+                    false => Work::Requests(std::mem::take(&mut self.queue)),
+                }
+            }
+            Wait::Work(_) if !self.queue.is_empty() => {
+                Work::Requests(std::mem::take(&mut self.queue))
+            }
+            Wait::Work(_) if self.closing => Work::Close,
+            Wait::Work(_) => Work::Idle,
+        }
+    }
+
+    fn keeper_rests(&self, has_failed: bool) -> bool {
+        !self.pool.has_retired() && !self.has_ended() && (has_failed || !self.lacks_spare())
+    }
+
+    /// Whether a file is to be made: the next segment is thought of when an eighth of this one
+    /// is full.
+    fn lacks_spare(&self) -> bool {
+        let open = self.catalog.last().map_or(0, |open| open.frames_end);
+        let far = open > self.segment_bytes / 8 || self.catalog.size().0 > 1;
+        self.pool.lacks(far && !self.closing)
     }
 }
 
@@ -133,13 +171,35 @@ impl State {
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) identity: Identity,
+    pub(super) segment_bytes: u64,
     /// Told when appends that waited may try again.
     pub(super) room: Notify,
     state: Mutex<State>,
-    /// There is work: for a writer that is a thread, and for one that is a task.
-    work: Condvar,
-    work_for_task: Notify,
+    /// For the writer.
+    work: Bell,
+    /// For the keeper.
+    upkeep: Bell,
     waiting_max: usize,
+}
+
+/// What the writer waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
+    /// Something to do, for so long at most.
+    Work(Option<Duration>),
+    /// A request waits for space: anything that may have changed that, or the time of another
+    /// attempt. When the log is closed meanwhile it waits for a file that is being made, but for no
+    /// disk to become less full.
+    Space(Duration),
+}
+
+impl Wait {
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Work(limit) => limit,
+            Self::Space(limit) => Some(limit),
+        }
+    }
 }
 
 /// What the writer is to do next.
@@ -157,25 +217,29 @@ impl Shared {
         options: &Options,
         start: Start,
         catalog: Catalog,
+        pool: Pool,
     ) -> Self {
         let log = Logical::new(start, options.segment_bytes, options.cache_bytes);
         let state = State {
             log,
             catalog,
+            pool,
             committed: None,
             epoch: 0,
             queue: VecDeque::new(),
             waiting_bytes: 0,
+            segment_bytes: options.segment_bytes,
             stopped: None,
             closing: false,
         };
         Self {
             disk,
             identity: options.identity(),
+            segment_bytes: options.segment_bytes,
             room: Notify::new(),
             state: Mutex::new(state),
-            work: Condvar::new(),
-            work_for_task: Notify::new(),
+            work: Bell::default(),
+            upkeep: Bell::default(),
             waiting_max: options.waiting_bytes,
         }
     }
@@ -245,44 +309,100 @@ impl Shared {
     /// Under the lock, so that the writer sees requests in the order the log changed in.
     fn push(&self, state: &mut State, request: Request) {
         state.queue.push_back(request);
-        self.wake_writer();
+        self.work.ring();
     }
 
-    fn wake_writer(&self) {
-        self.work.notify_one();
-        self.work_for_task.notify_one();
-    }
-
-    /// Takes everything that waits; blocks until there is something, or for `idle`.
-    pub(super) fn take(&self, idle: Option<Duration>) -> Work {
-        let nothing = |state: &mut State| !state.has_work();
-        let state = self.lock();
-        let mut state = match idle {
-            Some(idle) => {
-                let waited = self.work.wait_timeout_while(state, idle, nothing);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => self
-                .work
-                .wait_while(state, nothing)
-                .unwrap_or_else(PoisonError::into_inner),
-        };
-        state.take()
+    /// Takes what the writer waits for; blocks until it is there.
+    pub(super) fn take(&self, wait: Wait) -> Work {
+        let resting = |state: &State| !state.has(wait);
+        let mut state = self.work.wait(&self.state, wait.limit(), resting);
+        state.take(wait)
     }
 
     /// The same for a writer that is a task.
-    pub(super) async fn wait(&self, idle: Option<Duration>) -> Work {
-        let has_work = async {
-            while !self.lock().has_work() {
-                self.work_for_task.notified().await;
-            }
-        };
-        match idle {
-            // Whether in time or not: what there is by now is taken.
-            Some(idle) => tokio::time::timeout(idle, has_work).await.unwrap_or(()),
-            None => has_work.await,
+    pub(super) async fn take_as_task(&self, wait: Wait) -> Work {
+        let resting = |state: &State| !state.has(wait);
+        let waited = self.work.wait_as_task(&self.state, wait.limit(), resting);
+        waited.await.take(wait)
+    }
+
+    /// What the keeper is to do.
+    pub(super) fn task(&self) -> Task {
+        let mut state = self.lock();
+        if let Some(file) = state.pool.next_retired() {
+            Task::Retire(file)
+        } else if state.has_ended() {
+            Task::End
+        } else if state.lacks_spare() {
+            Task::Make
+        } else {
+            Task::Nothing
         }
-        self.lock().take()
+    }
+
+    /// Lets the keeper wait until there is something to do. With a time it has failed, and waits
+    /// so long before it makes another file.
+    pub(super) fn rest(&self, wait: Option<Duration>) {
+        let resting = |state: &State| state.keeper_rests(wait.is_some());
+        drop(self.upkeep.wait(&self.state, wait, resting));
+    }
+
+    /// The same for a keeper that is a task.
+    pub(super) async fn rest_as_task(&self, wait: Option<Duration>) {
+        let resting = |state: &State| state.keeper_rests(wait.is_some());
+        drop(self.upkeep.wait_as_task(&self.state, wait, resting).await);
+    }
+
+    /// A file for the next segment, or `None` while there is none.
+    pub(super) fn take_spare(&self) -> Result<Option<Spare>, Error> {
+        let spare = self.lock().pool.take();
+        self.upkeep.ring();
+        spare
+    }
+
+    /// Files that hold nothing of the log any more.
+    pub(super) fn retire(&self, files: impl IntoIterator<Item = (String, u64)>) {
+        let mut state = self.lock();
+        for (name, bytes) in files {
+            state.pool.retire(name, bytes);
+        }
+        drop(state);
+        self.upkeep.ring();
+    }
+
+    /// Tells the keeper if it is time to think of the next segment.
+    pub(super) fn think_ahead(&self) {
+        if self.lock().lacks_spare() {
+            self.upkeep.ring();
+        }
+    }
+
+    /// Whether a file that holds nothing any more is to be kept.
+    pub(super) fn keeps(&self, bytes: u64) -> bool {
+        let state = self.lock();
+        state.pool.fits(bytes) && state.pool.lacks(true)
+    }
+
+    pub(super) fn ready(&self, spare: Spare) {
+        self.lock().pool.add(spare);
+        self.work.ring();
+    }
+
+    pub(super) fn wake_writer(&self) {
+        self.lock().pool.changed = true;
+        self.work.ring();
+    }
+
+    pub(super) fn space(&self) -> Space {
+        let state = self.lock();
+        let open = state.catalog.last();
+        let left = open.map_or(0, |open| open.bytes.saturating_sub(open.frames_end));
+        Space {
+            spare_bytes: left + state.pool.ready_bytes(),
+            short: state.pool.is_short(),
+            stalled: state.pool.stalled,
+            used_bytes: state.catalog.size().1 + state.pool.bytes() + slots::FILE_BYTES,
+        }
     }
 
     /// An append is on the disk, all of it.
@@ -296,7 +416,8 @@ impl Shared {
 
     pub(super) fn close(&self) {
         self.lock().closing = true;
-        self.wake_writer();
+        self.work.ring();
+        self.upkeep.ring();
         self.room.notify_waiters();
     }
 
@@ -307,6 +428,7 @@ impl Shared {
         let queue = std::mem::take(&mut state.queue);
         drop(state);
         self.room.notify_waiters();
+        self.upkeep.ring();
         for request in queue {
             request.into_done()(Err(error.clone()));
         }

@@ -40,6 +40,7 @@ pub(super) const NAME: &str = "vote.slots";
 const MAGIC: &[u8; 8] = b"UPDVOTE1";
 const SLOT_BYTES: usize = 4096;
 const VOTE_AT: usize = 136;
+pub(super) const FILE_BYTES: u64 = 2 * SLOT_BYTES as u64;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Record {
@@ -139,15 +140,17 @@ impl Slots {
         }))
     }
 
-    /// Writes `record` over the older slot, durably.
+    /// Writes `record` over the older slot, durably. In place, so it needs no space.
     pub(super) fn write(&mut self) -> Result<(), Error> {
         let sequence = self.sequence + 1;
         let bytes = encode(&self.record, self.identity, sequence);
         let offset = (sequence % 2) * SLOT_BYTES as u64;
         self.file
             .write_at(&mut [IoSlice::new(&bytes)], offset)
-            .and_then(|()| self.file.sync_data())
             .map_err(|e| Error::io("write", self.disk.path(NAME), e))?;
+        self.file
+            .sync_data()
+            .map_err(|e| Error::sync(self.disk.path(NAME), e))?;
         self.sequence = sequence;
         Ok(())
     }

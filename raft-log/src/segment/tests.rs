@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod faulty;
 mod model;
+mod space;
 mod tables;
 
 use std::ops::Range;
@@ -28,6 +29,7 @@ fn options(segment_bytes: u64) -> Options {
         segment_bytes,
         cache_bytes: 0,
         idle: Duration::from_secs(3600),
+        space_retry: Duration::from_millis(2),
         ..options
     }
 }

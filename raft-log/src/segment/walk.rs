@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::disk::{DiskFile, read_vec};
-use super::frame::{HEAD_BYTES, Head};
+use super::frame::{HEAD_BYTES, Head, MAX_BODY_BYTES};
 use super::layout::size;
 
 /// A position in a segment file, and what must be found there.
@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
             return Ok(Step::Bad("the file ends inside a frame"));
         }
         let head = Head::decode(&self.fill(HEAD_BYTES as u64)?);
-        if head.stored_bytes() > left {
+        if head.length as usize > MAX_BODY_BYTES || head.stored_bytes() > left {
             return Ok(Step::Bad("a frame reaches beyond the end"));
         }
         let stored = self.fill(head.stored_bytes())?;

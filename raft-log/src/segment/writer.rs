@@ -5,27 +5,31 @@
 //! their callbacks fire, in order. A vote, truncation or purge waits for the appends before it
 //! and holds up those after it. The first error ends the thread and the log: after a failed
 //! fdatasync the kernel may have dropped what it could not write, so a retry proves nothing.
+//!
+//! A full disk is no such error. Segments begin with files that are pre-written, so only what
+//! needs the next file can lack space; it waits, with all behind it, and is tried again until it
+//! gets it. A purge goes first then, since it is what frees a file.
 
-use std::any::Any;
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use opentelemetry::global;
 use opentelemetry::metrics::Histogram;
-use tracing::{debug, error};
+use tracing::{debug, error, info, warn};
 
-use super::LogPosition;
 use super::catalog::{Entry, Kind};
 use super::cut::Cut;
+use super::disk::Disk;
 use super::error::Error;
 use super::header::Header;
+use super::layout::spare_name;
 use super::logical::Stamped;
 use super::open::Open;
-use super::shared::{Append, Request, Shared, Work};
+use super::shared::{Append, Request, Shared, Wait, Work};
 use super::slots::Slots;
+use super::spare::Spare;
+use super::{LogPosition, Options};
 use crate::environment::Environment;
 
 /// About how much is written at once. More would delay the first callback for little gain.
@@ -42,22 +46,37 @@ pub(super) struct Writer {
     written: usize,
     /// The newest vote is in one slot only.
     vote_is_single: bool,
-    /// Files that hold nothing of the log any more.
-    doomed: Vec<String>,
+    /// The open segment is full, and the next has not begun.
+    roll_is_due: bool,
+    /// What a truncation has decided on and not done yet.
+    cut: Option<Cut>,
+    beyond: Vec<Entry>,
+    retry: Duration,
+    /// Why the first request has to wait.
+    stalled: Option<Error>,
     write_seconds: Histogram<f64>,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, slots: Slots, open: Open, idle: Duration) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        (slots, open): (Slots, Open),
+        roll_is_due: bool,
+        options: &Options,
+    ) -> Self {
         Self {
             shared,
             slots,
             open,
-            idle,
+            idle: options.idle,
+            retry: options.space_retry,
+            stalled: None,
             round: VecDeque::new(),
             written: 0,
             vote_is_single: true,
-            doomed: Vec::new(),
+            roll_is_due,
+            cut: None,
+            beyond: Vec::new(),
             write_seconds: global::meter("updraft_log")
                 .f64_histogram("updraft_log_write_seconds")
                 .with_unit("s")
@@ -66,86 +85,156 @@ impl Writer {
         }
     }
 
-    /// Starts a thread that runs until the log is closed or an error stops it; where the disk does
-    /// not block, a task.
-    pub(super) fn start(
-        self,
-        environment: Arc<dyn Environment>,
-        lock: Box<dyn Any + Send>,
-    ) -> io::Result<Option<JoinHandle<()>>> {
-        if environment.disk_delay().is_some() {
-            tokio::spawn(async move {
-                self.run_as_task(&*environment).await;
-                drop(lock);
-            });
-            return Ok(None);
-        }
-        let thread = std::thread::Builder::new().name("log-writer".into());
-        let run = move || {
-            self.run();
-            drop(lock);
-        };
-        thread.spawn(run).map(Some)
-    }
-
-    fn run(mut self) {
-        let mut goes_on = true;
-        while goes_on {
-            let work = self.shared.take(self.patience());
-            goes_on = self.serve(work);
+    /// Runs until the log is closed or an error stops it.
+    pub(super) fn run(mut self) {
+        while let Some(wait) = self.work() {
+            let work = self.shared.take(wait);
+            if !self.takes(work) {
+                break;
+            }
         }
     }
 
-    async fn run_as_task(mut self, environment: &dyn Environment) {
-        let mut goes_on = true;
-        while goes_on {
-            let work = self.shared.wait(self.patience()).await;
+    /// The same as a task, where the disk does not block.
+    pub(super) async fn run_as_task(mut self, environment: Arc<dyn Environment>) {
+        while let Some(wait) = self.work() {
+            let work = self.shared.take_as_task(wait).await;
             tokio::time::sleep(environment.disk_delay().unwrap_or_default()).await;
-            goes_on = self.serve(work);
+            if !self.takes(work) {
+                break;
+            }
         }
     }
 
-    /// How long it may be idle.
-    fn patience(&self) -> Option<Duration> {
-        self.mark_is_due().then_some(self.idle)
+    /// Does what can be done; says what to wait for, unless the log has stopped.
+    fn work(&mut self) -> Option<Wait> {
+        match self.serve_round() {
+            Ok(stalled) => {
+                self.note_stall(stalled.as_ref());
+                self.stalled = stalled;
+                Some(match self.stalled {
+                    Some(_) => Wait::Space(self.retry),
+                    None => Wait::Work(self.mark_is_due().then_some(self.idle)),
+                })
+            }
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
     }
 
-    /// Whether there is more to come.
-    fn serve(&mut self, work: Work) -> bool {
-        let is_last = matches!(work, Work::Close) && !self.mark_is_due();
-        let served = match work {
-            Work::Requests(requests) => self.serve_round(requests),
-            Work::Close if is_last => Ok(()),
-            Work::Idle | Work::Close => self.mark(),
-        };
-        let Err(error) = served else { return !is_last };
+    /// Takes what it waited for; whether there is more to come.
+    fn takes(&mut self, work: Work) -> bool {
+        match (work, self.stalled.take()) {
+            (Work::Requests(requests), _) => self.round.extend(requests),
+            (_, Some(error)) => {
+                self.stop(error);
+                return false;
+            }
+            (Work::Close, None) if !self.mark_is_due() => return false,
+            (Work::Idle | Work::Close, None) => {
+                if let Err(error) = self.mark() {
+                    self.fail(error);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn fail(&mut self, error: Error) {
         error!(%error, "the log stops: a write failed");
         self.stop(error);
-        false
     }
 
-    fn serve_round(&mut self, requests: VecDeque<Request>) -> Result<(), Error> {
-        self.round = requests;
-        while let Some(request) = self.round.pop_front() {
-            let (done, result) = match request {
-                Request::Append(append) => {
-                    self.round.push_front(Request::Append(append));
-                    self.append()?;
-                    continue;
-                }
-                Request::Vote { vote, done } => (done, self.vote(vote)),
-                Request::Truncate { end, last, done } => (done, self.truncate(end, last)),
-                Request::Purge { to, done } => (done, self.purge(to)),
-                Request::Nothing { done } => (done, Ok(())),
+    /// Carries out what was asked for, in order; returns why the first that is left has to wait.
+    fn serve_round(&mut self) -> Result<Option<Error>, Error> {
+        loop {
+            let result = match self.next() {
+                Ok(true) => continue,
+                Ok(false) => return Ok(None),
+                Err(error) => error,
             };
-            done(result.clone());
-            result?;
+            if !matches!(result, Error::DiskFull { .. }) {
+                return Err(result);
+            }
+            if !self.purge_ahead()? {
+                return Ok(Some(result));
+            }
         }
-        self.unlink_doomed()
+    }
+
+    /// Carries out the first request, or a part of it. After [`Error::DiskFull`] it is still the
+    /// first, and can be carried out again.
+    fn next(&mut self) -> Result<bool, Error> {
+        let Some(request) = self.round.front() else {
+            if self.roll_is_due {
+                self.roll()?;
+            }
+            return Ok(false);
+        };
+        match request {
+            Request::Append(_) => {
+                self.append()?;
+                return Ok(true);
+            }
+            Request::Vote { vote, .. } => {
+                let vote = vote.clone();
+                self.vote(vote)?;
+            }
+            &Request::Truncate { end, last, .. } => self.truncate(end, last)?,
+            &Request::Purge { to, .. } => self.purge(to)?,
+            Request::Nothing { .. } => {}
+        }
+        if let Some(request) = self.round.pop_front() {
+            request.into_done()(Ok(()));
+        }
+        Ok(true)
+    }
+
+    /// An append waits for space: carries out a later purge of what is durable, which may free
+    /// some. It is the same before and after frames that lie behind it.
+    fn purge_ahead(&mut self) -> Result<bool, Error> {
+        let waits = matches!(self.round.front(), Some(Request::Append(_)));
+        if !waits || !self.shared.lock().pool.is_full() {
+            return Ok(false);
+        }
+        let end = self.open.end();
+        let ahead =
+            |request: &Request| matches!(request, Request::Purge { to, .. } if to.index < end);
+        let stays = |request: &Request| !matches!(request, Request::Truncate { .. });
+        let at = self.round.iter().take_while(|r| stays(r)).position(ahead);
+        let Some(request) = at.and_then(|at| self.round.remove(at)) else {
+            return Ok(false);
+        };
+        if let Request::Purge { to, .. } = &request {
+            self.purge(*to)?;
+        }
+        request.into_done()(Ok(()));
+        Ok(true)
+    }
+
+    fn note_stall(&self, stalled: Option<&Error>) {
+        let mut state = self.shared.lock();
+        // A file that is being made is not worth a word.
+        let full = stalled.is_some() && state.pool.is_full();
+        if full == state.pool.stalled {
+            return;
+        }
+        state.pool.stalled = full;
+        drop(state);
+        match stalled.filter(|_| full) {
+            Some(error) => warn!(%error, "the log waits for disk space"),
+            None => info!("the log goes on: there is disk space again"),
+        }
     }
 
     /// Writes the next frames that can go in one write.
     fn append(&mut self) -> Result<(), Error> {
+        if self.roll_is_due {
+            self.roll()?;
+        }
         #[cfg(feature = "sabotage")]
         self.acknowledge_early();
         let chunk = next_chunk(&self.round, self.written);
@@ -157,17 +246,16 @@ impl Writer {
             self.restart(first.frame.index, None)?;
         }
         let began = Instant::now();
-        let points = self.open.write(&chunk)?;
+        let grown = self.open.write(&chunk)?;
         self.write_seconds
             .record(began.elapsed().as_secs_f64(), &[]);
         if let Some(last) = self.open.last() {
-            let (base, offset) = (self.open.base(), self.open.offset());
-            self.shared.lock().catalog.grow(base, last, offset, points);
+            let base = self.open.base();
+            self.shared.lock().catalog.grow(base, last, grown);
         }
         self.complete(chunk.len());
-        if chunk.last().is_some_and(|stamped| stamped.last_of_segment) {
-            self.roll()?;
-        }
+        self.roll_is_due = chunk.last().is_some_and(|stamped| stamped.last_of_segment);
+        self.shared.think_ahead();
         Ok(())
     }
 
@@ -188,47 +276,82 @@ impl Writer {
 
     /// Seals the full segment and begins the next.
     fn roll(&mut self) -> Result<(), Error> {
+        let spare = self.take_spare()?;
         let base = self.open.base();
-        let points = match self
-            .shared
-            .lock()
-            .catalog
-            .get(base)
-            .map(|entry| &entry.kind)
-        {
+        let points = match self.shared.lock().catalog.get(base).map(|e| &e.kind) {
             Some(Kind::Open { points, .. }) => points.clone(),
             _ => Vec::new(),
         };
-        let bytes = self.open.seal(&points)?;
-        self.shared.lock().catalog.seal(base, bytes);
-        self.begin(self.open.next_header())?;
+        let sealed = self.open.seal(&points);
+        if let Err(error) = sealed {
+            self.shared.lock().pool.give_back(spare);
+            return Err(error);
+        }
+        let bytes = self.open.bytes();
+        let next = self.open.next_header(self.next_generation());
+        self.open = self.begin(spare, next)?;
+        let mut state = self.shared.lock();
+        state.catalog.seal(base, bytes);
+        state.catalog.insert(self.open.entry(Vec::new()));
+        drop(state);
+        self.roll_is_due = false;
         debug!(segment = self.open.base(), "began a segment");
         self.mark()
     }
 
-    fn begin(&mut self, header: Header) -> Result<(), Error> {
-        self.open = Open::create(&self.shared.disk, header)?;
-        self.shared
-            .lock()
-            .catalog
-            .insert(self.open.entry(Vec::new()));
-        Ok(())
+    /// A file for a segment. While there is none, that counts as a full disk, if only for as
+    /// long as the keeper needs to make one.
+    fn take_spare(&self) -> Result<Spare, Error> {
+        if let Some(spare) = self.shared.take_spare()? {
+            return Ok(spare);
+        }
+        let state = self.shared.lock();
+        Err(state.pool.problem().cloned().unwrap_or_else(|| {
+            let path = self.shared.disk.path("");
+            Error::io(
+                "begin a segment in",
+                path,
+                std::io::ErrorKind::StorageFull.into(),
+            )
+        }))
+    }
+
+    fn next_generation(&self) -> u32 {
+        self.shared.lock().pool.next_generation()
+    }
+
+    fn begin(&self, spare: Spare, header: Header) -> Result<Open, Error> {
+        Open::begin(&self.shared.disk, header, &spare).inspect_err(|error| {
+            if matches!(error, Error::DiskFull { .. }) {
+                self.shared.lock().pool.give_back(spare.clone());
+            }
+        })
     }
 
     /// Leaves everything behind and goes on at `base`.
     fn restart(&mut self, base: u64, previous: Option<LogPosition>) -> Result<(), Error> {
+        let spare = self.take_spare()?;
         let header = Header {
             base,
             previous,
-            ..self.open.next_header()
+            ..self.open.next_header(self.next_generation())
         };
-        self.open = Open::create(&self.shared.disk, header)?;
+        self.open = self.begin(spare, header)?;
+        self.roll_is_due = false;
         let mut state = self.shared.lock();
         let old = state.catalog.split_off(0);
         state.catalog.insert(self.open.entry(Vec::new()));
         state.epoch += 1;
-        self.doomed.extend(old.into_iter().map(|entry| entry.name));
+        drop(state);
+        self.retire(old);
         Ok(())
+    }
+
+    fn retire(&self, entries: Vec<Entry>) {
+        if !entries.is_empty() {
+            let files = entries.into_iter().map(|entry| (entry.name, entry.bytes));
+            self.shared.retire(files);
+        }
     }
 
     fn vote(&mut self, vote: Vec<u8>) -> Result<(), Error> {
@@ -240,47 +363,67 @@ impl Writer {
 
     /// The slot decides: once it is durable, a start finishes what is left undone here.
     fn truncate(&mut self, end: u64, last: Option<LogPosition>) -> Result<(), Error> {
-        let generation = self.open.generation() + 1;
+        let generation = self.next_generation();
         let record = &mut self.slots.record;
         record.durable_end = end.min(self.open.end());
         record.cut_end = end;
         record.cut_generation = generation;
         self.slots.write()?;
         self.cut_files(end)?;
+        let spare = self.take_spare()?;
         let header = Header {
             base: end,
             generation,
             previous: last,
-            ..self.open.next_header()
+            ..self.open.next_header(generation)
         };
-        self.begin(header)
+        self.open = self.begin(spare, header)?;
+        self.roll_is_due = false;
+        let entry = self.open.entry(Vec::new());
+        self.shared.lock().catalog.insert(entry);
+        Ok(())
     }
 
     fn cut_files(&mut self, end: u64) -> Result<(), Error> {
         let disk = self.shared.disk.clone();
-        let spanning = self.shared.lock().catalog.before(end).cloned();
-        let cut = match spanning.filter(|entry| entry.end() > end || !entry.is_sealed()) {
-            Some(Entry {
-                base,
-                generation,
-                frames_end,
-                ..
-            }) => Some(Cut::plan(&disk, (base, generation), Some(frames_end), end)?),
-            None => None,
-        };
+        if self.cut.is_none() {
+            let spanning = self.shared.lock().catalog.before(end).cloned();
+            let spanning = spanning.filter(|entry| entry.end() > end || !entry.is_sealed());
+            if let Some(entry) = spanning {
+                let segment = (entry.base, entry.generation);
+                self.cut = Some(Cut::plan(&disk, segment, Some(entry.frames_end), end)?);
+            }
+        }
         // No read may look behind the cut from here on.
         let mut state = self.shared.lock();
-        let beyond = state.catalog.split_off(end);
-        if let Some(cut) = &cut {
+        self.beyond.extend(state.catalog.split_off(end));
+        if let Some(cut) = &self.cut {
             state.catalog.insert(cut.entry());
         }
         state.epoch += 1;
         drop(state);
-        for entry in beyond.iter().rev() {
-            disk.unlink(&entry.name)
-                .map_err(|e| Error::io("unlink", disk.path(&entry.name), e))?;
+        if let Some(cut) = &self.cut {
+            cut.execute()?;
         }
-        cut.map_or(Ok(()), Cut::execute)
+        self.cut = None;
+        self.retire_beyond(&*disk)
+    }
+
+    /// Segments that were cut off are gone, durably, before another truncation could take them
+    /// for its own.
+    fn retire_beyond(&mut self, disk: &dyn Disk) -> Result<(), Error> {
+        let mut gone = Vec::new();
+        while let Some(entry) = self.beyond.last() {
+            let spare = spare_name(entry.base, entry.generation);
+            disk.rename(&entry.name, &spare)
+                .map_err(|e| Error::io("rename", disk.path(&entry.name), e))?;
+            gone.push((spare, entry.bytes));
+            self.beyond.pop();
+        }
+        disk.sync_directory()
+            .map_err(|e| Error::sync(disk.path(""), e))?;
+        self.shared.retire(gone);
+        Ok(())
     }
 
     fn purge(&mut self, to: LogPosition) -> Result<(), Error> {
@@ -295,24 +438,9 @@ impl Writer {
         let mut state = self.shared.lock();
         let below = state.catalog.take_below(end);
         state.epoch += 1;
-        self.doomed
-            .extend(below.into_iter().map(|entry| entry.name));
+        drop(state);
+        self.retire(below);
         Ok(())
-    }
-
-    /// After the callbacks, since unlinking a large file takes milliseconds. A crash before it
-    /// leaves files that the next start removes.
-    fn unlink_doomed(&mut self) -> Result<(), Error> {
-        if self.doomed.is_empty() {
-            return Ok(());
-        }
-        let disk = &self.shared.disk;
-        for name in self.doomed.drain(..) {
-            disk.unlink(&name)
-                .map_err(|e| Error::io("unlink", disk.path(&name), e))?;
-        }
-        disk.sync_directory()
-            .map_err(|e| Error::io("sync", disk.path(""), e))
     }
 
     /// Whether the slots are behind what is known, or the vote could be lost with one of them.

@@ -98,7 +98,10 @@ type Names = BTreeMap<String, File>;
 struct Inner {
     names: Names,
     durable_names: Names,
-    pending_names: Vec<(String, Option<File>)>,
+    /// Creations, renames and unlinks; each reaches the disk whole or not at all.
+    pending_names: Vec<Vec<(String, Option<File>)>>,
+    /// Bytes that fit, if that is limited. Writing over what a file holds needs none.
+    capacity: Option<usize>,
     locked: bool,
     /// Changes and syncs that still succeed; then the power is off, or one fault happens.
     fuse: Option<u64>,
@@ -132,9 +135,20 @@ impl Inner {
         }
     }
 
-    fn rename(&mut self, name: &str, file: Option<File>) {
-        set(&mut self.names, name, file.clone());
-        self.pending_names.push((name.into(), file));
+    fn change_names(&mut self, changes: Vec<(String, Option<File>)>) {
+        for (name, file) in &changes {
+            set(&mut self.names, name, file.clone());
+        }
+        self.pending_names.push(changes);
+    }
+
+    /// How many more bytes fit.
+    fn free(&self) -> usize {
+        let Some(capacity) = self.capacity else {
+            return usize::MAX;
+        };
+        let used = |file: &File| file.lock().unwrap().cached.len();
+        capacity.saturating_sub(self.names.values().map(used).sum())
     }
 }
 
@@ -174,9 +188,11 @@ impl FaultyDisk {
         let mut inner = self.inner();
         let mut dice = Dice(seed);
         inner.dice = seed;
-        for (name, file) in std::mem::take(&mut inner.pending_names) {
+        for changes in std::mem::take(&mut inner.pending_names) {
             if dice.roll(2) == 0 {
-                set(&mut inner.durable_names, &name, file);
+                for (name, file) in changes {
+                    set(&mut inner.durable_names, &name, file);
+                }
             }
         }
         inner.names = inner.durable_names.clone();
@@ -190,6 +206,15 @@ impl FaultyDisk {
     pub(super) fn heal(&self) {
         let mut inner = self.inner();
         (inner.off, inner.fuse, inner.fault) = (false, None, None);
+    }
+
+    /// So many bytes more fit on the disk; `None` ends that.
+    pub(super) fn limit(&self, free: Option<usize>) {
+        let mut inner = self.inner();
+        inner.capacity = None;
+        let used = |file: &File| file.lock().unwrap().cached.len();
+        let used: usize = inner.names.values().map(used).sum();
+        inner.capacity = free.map(|free| used + free);
     }
 
     /// A disk of its own with the same durable content.
@@ -260,7 +285,7 @@ impl Disk for FaultyDisk {
             return Err(ErrorKind::AlreadyExists.into());
         }
         let file = File::default();
-        inner.rename(name, Some(file.clone()));
+        inner.change_names(vec![(name.into(), Some(file.clone()))]);
         Ok(Arc::new(FaultyFile {
             disk: self.clone(),
             file,
@@ -288,7 +313,7 @@ impl Disk for FaultyDisk {
             .contains_key(name)
             .then_some(())
             .ok_or(ErrorKind::NotFound)?;
-        inner.rename(name, None);
+        inner.change_names(vec![(name.into(), None)]);
         Ok(())
     }
 
@@ -296,8 +321,8 @@ impl Disk for FaultyDisk {
         let mut inner = self.inner();
         inner.spend()?;
         let file = inner.names.get(from).cloned().ok_or(ErrorKind::NotFound)?;
-        inner.rename(to, Some(file));
-        inner.rename(from, None);
+        assert!(!inner.names.contains_key(to), "{to} would be overwritten");
+        inner.change_names(vec![(from.into(), None), (to.into(), Some(file))]);
         Ok(())
     }
 
@@ -341,12 +366,21 @@ impl DiskFile for FaultyFile {
         let offset = usize::try_from(offset).unwrap();
         let mut inner = self.disk.inner();
         let was_off = inner.off;
-        let result = inner.spend();
+        let mut result = inner.spend();
+        let free = inner.free();
         let mut content = self.file.lock().unwrap();
+        let more = (offset + data.len()).saturating_sub(content.cached.len());
+        if result.is_ok() && more > free {
+            result = Err(ErrorKind::StorageFull.into());
+        }
         match result {
             Ok(()) => content.change(Change::Write(offset, data)),
             Err(_) if was_off => {}
-            Err(_) => content.change(Change::Write(offset, data[..data.len() / 2].to_vec())),
+            // What fits, or some of it.
+            Err(_) => {
+                let part = data.len() - more.saturating_sub(free).max(data.len() / 2);
+                content.change(Change::Write(offset, data[..part].to_vec()));
+            }
         }
         result
     }

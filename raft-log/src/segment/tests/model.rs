@@ -4,6 +4,7 @@
 //! of them, at least those that were acknowledged; of the append that follows there may be a
 //! beginning. That rules out holes, altered frames and forgotten votes at once.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 
 use super::super::{Error, Frame, LogPosition, Options, Recovered, Segments};
 use super::faulty::FaultyDisk;
-use super::{frames, open, options, read_all};
+use super::{frames, open, options, read_all, try_open};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -29,6 +30,10 @@ enum Step {
     Purge(i64),
     /// Wait for all answers.
     Settle,
+    /// So many bytes more fit on the disk.
+    Full(usize),
+    /// The disk is no longer full.
+    Space,
     /// Long enough for the writer to find itself idle.
     Idle,
     Check,
@@ -86,7 +91,11 @@ struct Run {
     history: Vec<Model>,
     answers: (Sender<Answer>, Receiver<Answer>),
     acknowledged: usize,
+    /// Purges that were acknowledged before what was asked for earlier, by number.
+    ahead: BTreeSet<usize>,
     answered: usize,
+    /// The disk was full or failed, so that a file could not be made.
+    was_full: bool,
     term: u64,
 }
 
@@ -107,7 +116,9 @@ impl Run {
             history,
             answers: channel(),
             acknowledged: 0,
+            ahead: BTreeSet::new(),
             answered: 0,
+            was_full: false,
             term: 1,
         }
     }
@@ -150,6 +161,11 @@ impl Run {
                 self.log.purge(to, done)
             }
             Step::Settle => return self.settle(),
+            Step::Full(bytes) => {
+                self.was_full = true;
+                return self.disk.limit(Some(bytes));
+            }
+            Step::Space => return self.disk.limit(None),
             Step::Idle => return std::thread::sleep(Duration::from_millis(3)),
             Step::Check => return self.check(&next),
         };
@@ -167,16 +183,25 @@ impl Run {
 
     fn note(&mut self, (id, result): Answer) {
         match result {
-            Ok(()) => {
-                assert_eq!(id, self.acknowledged + 1, "answers out of order");
+            Ok(()) if id == self.acknowledged + 1 => {
                 self.acknowledged = id;
+                while self.ahead.remove(&(self.acknowledged + 1)) {
+                    self.acknowledged += 1;
+                }
+            }
+            Ok(()) => {
+                let purges = self.history[id].purged != self.history[id - 1].purged;
+                assert!(purges && self.was_full, "answers out of order");
+                self.ahead.insert(id);
             }
             Err(_) => assert!(id > self.acknowledged),
         }
-        self.answered = self.answered.max(id);
+        self.answered += 1;
     }
 
+    /// What waits for space goes on by itself when there is some.
     fn settle(&mut self) {
+        self.disk.limit(None);
         while self.answered + 1 < self.history.len() {
             let answer = self.answers.1.recv().unwrap();
             self.note(answer);
@@ -213,6 +238,7 @@ impl Run {
                 } else {
                     ErrorKind::Other
                 };
+                self.was_full = true;
                 self.disk.fail_after(changes, kind);
             }
         }
@@ -234,17 +260,48 @@ impl Run {
     }
 
     fn reopen(&mut self) {
-        let (log, recovered) = open(&self.disk, &self.options);
+        let (log, recovered) = match try_open(&self.disk, &self.options) {
+            // Without a spare file and without space no segment can be begun.
+            Err(Error::DiskFull { .. }) => {
+                self.disk.limit(None);
+                open(&self.disk, &self.options)
+            }
+            opened => opened.unwrap(),
+        };
+        self.disk.limit(None);
         self.log = log;
         let found = found(&self.log, &recovered);
-        let from = &self.history[self.acknowledged..];
         assert!(
-            from.contains(&found) || from.windows(2).any(|w| begun(w, &found)),
-            "found {found:?}\nwanted one of {from:?}"
+            self.expects(&found),
+            "found {found:?}\nwanted one of {:?}",
+            &self.history[self.acknowledged..]
         );
         self.history = vec![found];
         (self.acknowledged, self.answered, self.answers) = (0, 0, channel());
+        self.ahead.clear();
         self.term += 1;
+    }
+
+    /// Whether it is the log after some number of requests, not fewer than were acknowledged. If
+    /// the disk was full, a later purge may have been carried out before.
+    fn expects(&self, found: &Model) -> bool {
+        let from = &self.history[self.acknowledged..];
+        let ahead = |model: &&Model| self.was_full && model.purged == found.purged;
+        let purged = from.iter().find(ahead).and_then(|model| model.purged);
+        let after_purge = |model: &Model| {
+            let mut model = model.clone();
+            if purged.is_some() {
+                model
+                    .frames
+                    .retain(|f| Some(f.index) > purged.map(|to| to.index));
+                model.purged = model.purged.max(purged);
+            }
+            model
+        };
+        let last_ahead = self.ahead.last().and_then(|id| self.history[*id].purged);
+        let from: Vec<Model> = from.iter().map(after_purge).collect();
+        found.purged >= last_ahead
+            && (from.contains(found) || from.windows(2).any(|w| begun(w, found)))
     }
 }
 
@@ -293,6 +350,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..8u64).prop_map(Step::Truncate),
         2 => (-2..12i64).prop_map(Step::Purge),
         2 => Just(Step::Settle),
+        2 => prop_oneof![Just(0usize), 0..40_000usize].prop_map(Step::Full),
+        1 => Just(Step::Space),
         1 => Just(Step::Idle),
         2 => Just(Step::Check),
     ];
