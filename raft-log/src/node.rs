@@ -56,7 +56,9 @@ pub struct Node {
     gone: Gone,
     /// Held while the members are changed.
     changing: Arc<Mutex<()>>,
-    /// The node is about to stop.
+    /// The node was told to stop: it takes no leadership any more.
+    stopping: CancellationToken,
+    /// It has handed over what it could.
     leaving: CancellationToken,
 }
 
@@ -109,6 +111,7 @@ impl Node {
             heard: Heard::default(),
             gone: Gone::default(),
             changing: Arc::default(),
+            stopping: CancellationToken::new(),
             leaving: CancellationToken::new(),
         })
     }
@@ -147,6 +150,7 @@ impl Node {
             shared: self.shared.clone(),
             heard: self.heard.clone(),
             gone: self.gone.clone(),
+            stopping: self.stopping.clone(),
             leaving: self.leaving.clone(),
             stranger: Arc::default(),
         };

@@ -85,10 +85,12 @@ impl LogClient {
         // It knows more nodes than the configuration of this client may.
         let _ = self.members().await;
         let mut deadline = Instant::now() + CHANGE_TIMEOUT;
+        let mut begun = false;
         loop {
             let leader = self.channels.leader().index;
             let mut heard = |progress: &ChangeProgress| {
                 deadline = Instant::now() + CHANGE_TIMEOUT;
+                begun = true;
                 told(progress);
             };
             let Err(status) = self.change_at(leader, &request, &mut heard).await else {
@@ -103,7 +105,20 @@ impl LogClient {
             }
             self.channels.follow(leader, &refusal);
             sleep(RETRY_PAUSE).await;
+            // Its answer may have been lost, and a second time it would be an error.
+            if begun && self.is_removed(&request).await {
+                return Ok(());
+            }
         }
+    }
+
+    async fn is_removed(&self, request: &ChangeRequest) -> bool {
+        let (Some(Change::Remove(remove)), Ok(hub)) = (&request.change, self.members().await)
+        else {
+            return false;
+        };
+        let is_member = hub.members.iter().any(|m| m.node_id == remove.node_id);
+        hub.leads && !is_member
     }
 
     async fn change_at(

@@ -24,6 +24,7 @@ pub(crate) struct Hub {
     addresses: BTreeMap<u64, u16>,
     uplinks: BTreeMap<u64, u16>,
     nodes: BTreeMap<u64, Running>,
+    election_timeout: &'static str,
 }
 
 struct Running {
@@ -46,12 +47,21 @@ fn free_port() -> u16 {
 
 impl Hub {
     pub(crate) async fn start(path: &'static str, nodes: u64) -> Hub {
+        Hub::start_with(path, nodes, "500ms").await
+    }
+
+    pub(crate) async fn start_with(
+        path: &'static str,
+        nodes: u64,
+        election_timeout: &'static str,
+    ) -> Hub {
         let mut hub = Hub {
             path,
             directory: tempfile::tempdir().unwrap(),
             addresses: (1..=nodes).map(|id| (id, free_port())).collect(),
             uplinks: (1..=nodes).map(|id| (id, free_port())).collect(),
             nodes: BTreeMap::new(),
+            election_timeout,
         };
         for id in 1..=nodes {
             hub.start_node(id).await;
@@ -73,12 +83,13 @@ impl Hub {
         format!(
             "hub: {{ path: {} }}\nnode: {{ id: {id} }}\ndata_dir: {}\nlog:\n  listen: 127.0.0.1:{}\n  \
              uplink: 127.0.0.1:{}\n  nodes: {{ {} }}\n  segment_bytes: 16KiB\n  \
-             heartbeat: 50ms\n  election_timeout: 500ms\n",
+             heartbeat: 50ms\n  election_timeout: {}\n",
             self.path,
             data_dir.display(),
             self.addresses[&id],
             self.uplinks[&id],
             nodes.join(", "),
+            self.election_timeout,
         )
     }
 
@@ -89,6 +100,13 @@ impl Hub {
             self.addresses.entry(id).or_insert_with(free_port);
             self.uplinks.entry(id).or_insert_with(free_port);
         }
+        self.start_node(id).await;
+    }
+
+    /// Its data stays, its address does not.
+    pub(crate) async fn move_node(&mut self, id: u64) {
+        self.stop_node(id).await;
+        self.addresses.insert(id, free_port());
         self.start_node(id).await;
     }
 
