@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
-use kit::config::HostPort;
+use kit::config::{HostPort, Scalar as _};
 use proto::rpc::change_request::Change;
 use proto::rpc::{
     AddNode, ChangeProgress, ChangeStep, HubMember, MembersResponse, RemoveNode, ReplaceNode,
