@@ -69,7 +69,9 @@ pub struct Node {
     gone: Gone,
     /// Held while the members are changed.
     changing: Arc<Mutex<()>>,
-    /// The node is about to stop.
+    /// The node was told to stop: it takes no leadership any more.
+    stopping: CancellationToken,
+    /// It has handed over what it could.
     leaving: CancellationToken,
     clock: Clock,
     gate: Gate,
@@ -146,6 +148,7 @@ impl Node {
             heard: Heard::default(),
             gone: Gone::default(),
             changing: Arc::default(),
+            stopping: CancellationToken::new(),
             leaving: CancellationToken::new(),
             space: Arc::new(space),
             files,
@@ -186,6 +189,7 @@ impl Node {
             hub: self.config.hub.to_string(),
             heard: self.heard.clone(),
             gone: self.gone.clone(),
+            stopping: self.stopping.clone(),
             leaving: self.leaving.clone(),
             stranger: Arc::default(),
             space: self.space.clone(),

@@ -20,6 +20,8 @@ use updraft::pyramid::{HubSpec, NodeProcess, Pyramid};
 use crate::rig::{LIMIT, NODE};
 
 const HUB: &str = "acme";
+/// The election timeout of a hub whose file says nothing of it.
+const DEFAULT: Duration = Duration::from_secs(1);
 const PACE: Duration = Duration::from_millis(2);
 /// Acknowledgements go on when so many have come since.
 const SOME: u64 = 50;
@@ -132,13 +134,12 @@ struct Plant {
 }
 
 impl Plant {
-    /// With the timers that a hub has when its file says nothing of them.
-    async fn start(directory: &std::path::Path) -> Result<Plant> {
+    async fn start(directory: &std::path::Path, election_timeout: Duration) -> Result<Plant> {
         let mut pyramid = Pyramid::new(NODE, directory);
         pyramid.add(HubSpec {
             nodes: 3,
             heartbeat: Duration::from_millis(250),
-            election_timeout: Duration::from_secs(1),
+            election_timeout,
             ..HubSpec::new(HUB)
         })?;
         pyramid.start(LIMIT).await?;
@@ -225,7 +226,7 @@ impl Plant {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_goes_on_however_its_leader_goes() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let mut plant = Plant::start(directory.path()).await?;
+    let mut plant = Plant::start(directory.path(), DEFAULT).await?;
     for round in 1..=3 {
         let leader = plant.leader().await?;
         plant.load.mark();
@@ -262,7 +263,7 @@ async fn a_hub_goes_on_however_its_leader_goes() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_cut_off_does_not_disturb_the_leader() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let mut plant = Plant::start(directory.path()).await?;
+    let mut plant = Plant::start(directory.path(), DEFAULT).await?;
     let leader = plant.leader().await?;
     let term = plant.term().await?;
     let follower = (leader + 1) % 3;
@@ -287,7 +288,7 @@ async fn a_node_that_was_cut_off_does_not_disturb_the_leader() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_lost_its_disk_comes_back_with_one_command() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let mut plant = Plant::start(directory.path()).await?;
+    let mut plant = Plant::start(directory.path(), DEFAULT).await?;
     let lost = plant.leader().await?;
     let id = (lost + 1).to_string();
     let node = plant.node(lost)?;
@@ -323,5 +324,24 @@ async fn a_node_that_lost_its_disk_comes_back_with_one_command() -> Result<()> {
         plant.whole().await?;
     }
     eprintln!("{}", plant.command(&["cluster", "status"]).await?);
+    plant.verify().await
+}
+
+/// With an election timeout of an hour: what they do not see at once, they never see.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_leaders_process_is_seen_at_once() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let mut plant = Plant::start(directory.path(), Duration::from_secs(3600)).await?;
+    for round in 1..=3 {
+        let leader = plant.leader().await?;
+        plant.load.mark();
+        plant.node(leader)?.kill()?;
+        plant
+            .load
+            .pause_of(&format!("SIGKILL without a timeout, {round}"))
+            .await?;
+        plant.node(leader)?.start()?;
+        plant.whole().await?;
+    }
     plant.verify().await
 }

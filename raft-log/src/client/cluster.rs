@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use proto::rpc::change_request::Change;
 use proto::rpc::{ChangeProgress, ChangeRequest, MembersRequest, MembersResponse};
 use tokio::time::{Instant, sleep, timeout};
@@ -13,6 +13,7 @@ use super::{ClientError, LogClient, RETRY_PAUSE, is_transient, refusal_of, unava
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A leader that leaves a request without an answer for so long may have been cut off.
 const DOUBT_AFTER: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a change waits for a leader that takes it.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -29,9 +30,10 @@ impl Silence {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn is_long(&self) -> bool {
+    /// Until it is long.
+    fn left(&self) -> Duration {
         let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.elapsed() >= DOUBT_AFTER
+        DOUBT_AFTER.saturating_sub(since.elapsed())
     }
 }
 
@@ -51,7 +53,7 @@ impl LogClient {
     }
 
     async fn best_members(&self) -> Result<MembersResponse, ClientError> {
-        let answers = self.ask_members(None).await;
+        let answers: Vec<_> = self.ask_members(None).collect().await;
         let best = answers.into_iter().max_by_key(|(_, answer)| {
             let formed = !answer.members.is_empty();
             (answer.leads, formed, answer.last_index)
@@ -85,10 +87,12 @@ impl LogClient {
         // It knows more nodes than the configuration of this client may.
         let _ = self.members().await;
         let mut deadline = Instant::now() + CHANGE_TIMEOUT;
+        let mut begun = false;
         loop {
             let leader = self.channels.leader().index;
             let mut heard = |progress: &ChangeProgress| {
                 deadline = Instant::now() + CHANGE_TIMEOUT;
+                begun = true;
                 told(progress);
             };
             let Err(status) = self.change_at(leader, &request, &mut heard).await else {
@@ -103,7 +107,20 @@ impl LogClient {
             }
             self.channels.follow(leader, &refusal);
             sleep(RETRY_PAUSE).await;
+            // Its answer may have been lost, and a second time it would be an error.
+            if begun && self.is_removed(&request).await {
+                return Ok(());
+            }
         }
+    }
+
+    async fn is_removed(&self, request: &ChangeRequest) -> bool {
+        let (Some(Change::Remove(remove)), Ok(hub)) = (&request.change, self.members().await)
+        else {
+            return false;
+        };
+        let is_member = hub.members.iter().any(|m| m.node_id == remove.node_id);
+        hub.leads && !is_member
     }
 
     async fn change_at(
@@ -138,12 +155,13 @@ impl LogClient {
     /// The same, asked only while the node owes an answer for long.
     pub(super) async fn displaced_when(&self, node: usize, silence: &Silence) {
         loop {
-            sleep(DOUBT_AFTER).await;
-            if !silence.is_long() {
+            sleep(silence.left().max(LOOK_EVERY)).await;
+            if !silence.left().is_zero() {
                 continue;
             }
-            let answers = self.ask_members(Some(node)).await;
-            if let Some((leader, _)) = answers.into_iter().find(|(_, answer)| answer.leads) {
+            let answers = self.ask_members(Some(node));
+            let leaders = answers.filter_map(async |(index, hub)| hub.leads.then_some(index));
+            if let Some(leader) = std::pin::pin!(leaders).next().await {
                 self.channels.leads(leader);
                 return;
             }
@@ -159,14 +177,19 @@ impl LogClient {
         }
     }
 
-    async fn ask_members(&self, except: Option<usize>) -> Vec<(usize, MembersResponse)> {
-        let nodes = (0..self.channels.len()).filter(|index| Some(*index) != except);
+    /// All at once; the answers in the order they come.
+    fn ask_members(
+        &self,
+        except: Option<usize>,
+    ) -> impl Stream<Item = (usize, MembersResponse)> + use<'_> {
+        let nodes = (0..self.channels.len()).filter(move |index| Some(*index) != except);
         let asked = nodes.map(|index| async move {
             let request = MembersRequest { group: self.group };
             let mut cluster = self.channels.cluster(index);
             let answer = timeout(ANSWER_TIMEOUT, cluster.members(request)).await;
             Some((index, answer.ok()?.ok()?.into_inner()))
         });
-        join_all(asked).await.into_iter().flatten().collect()
+        let asked: FuturesUnordered<_> = asked.collect();
+        asked.filter_map(futures::future::ready)
     }
 }

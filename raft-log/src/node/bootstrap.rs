@@ -37,6 +37,9 @@ pub(super) async fn form(node: &Node) {
                 // Refused when another attempt was faster, which the next round sees.
                 if let Err(error) = node.raft.initialize(members).await {
                     tracing::warn!(%error, "the hub was not formed");
+                } else {
+                    // There is no leader that a timeout would have to be waited for.
+                    let _ = node.raft.trigger().elect(true).await;
                 }
             }
             Err(Absent::Silent(id)) if attempt % REMIND_EVERY == 0 => {

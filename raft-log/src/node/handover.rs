@@ -15,7 +15,7 @@ impl Node {
     /// Hands over to the voter that has most of the log, if this node leads and there is one that
     /// answers. Returns when another node leads, at the latest after `limit`. From the first attempt
     /// on this node takes no more appends.
-    pub async fn hand_over(&self, limit: Duration) {
+    pub(super) async fn hand_over(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         for heir in self.heirs() {
             if self.leader() != Leader::This || Instant::now() >= deadline {
@@ -30,8 +30,11 @@ impl Node {
         }
     }
 
-    /// Ends the calls of those who watch this leader: it leads no more in a moment.
-    pub fn leave(&self) {
+    /// Before the node is stopped: it takes no leadership any more and hands over the one it has,
+    /// within `limit`. If nobody took it, those who follow this node are left to find another leader.
+    pub async fn leave(&self, limit: Duration) {
+        self.stopping.cancel();
+        self.hand_over(limit).await;
         self.leaving.cancel();
     }
 

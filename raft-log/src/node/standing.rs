@@ -21,6 +21,8 @@ pub enum Standing {
     NotYet { node_id: u64, address: String },
     /// It knows this node, with other data.
     OtherData { node_id: u64 },
+    /// It knows this node, at another address.
+    Moved { node_id: u64, address: String },
     /// It knew this node, which was removed since.
     Removed { node_id: u64, address: String },
     /// No other node that belongs to a hub answers.
@@ -40,6 +42,11 @@ impl fmt::Display for Standing {
                 f,
                 "the data of node {node_id} is not the one that joined the hub; run `updraft \
                  cluster replace {node_id}`"
+            ),
+            Standing::Moved { node_id, address } => write!(
+                f,
+                "the hub knows node {node_id} at another address; if it moved, run `updraft \
+                 cluster replace {node_id}={address}`"
             ),
             Standing::Removed { node_id, address } => write!(
                 f,
@@ -73,8 +80,11 @@ impl Node {
         let entry = members.find(|member| member.node_id == node_id);
         let address = self.own_address();
         match entry {
-            Some(entry) if entry.identity == self.identity.to_bytes() => Standing::Member,
-            Some(_) => Standing::OtherData { node_id },
+            Some(entry) if entry.identity != self.identity.to_bytes() => {
+                Standing::OtherData { node_id }
+            }
+            Some(entry) if entry.address != address => Standing::Moved { node_id, address },
+            Some(_) => Standing::Member,
             None if self.hub().is_some() => Standing::Removed { node_id, address },
             None => Standing::NotYet { node_id, address },
         }

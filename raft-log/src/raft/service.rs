@@ -38,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) heard: Heard,
     pub(crate) space: Arc<Space>,
     pub(crate) gone: Gone,
+    pub(crate) stopping: CancellationToken,
     pub(crate) leaving: CancellationToken,
     /// A message came for other data than this node has.
     pub(crate) stranger: Arc<AtomicBool>,
@@ -198,6 +199,9 @@ impl raft_server::Raft for Service {
     ) -> Result<Response<rpc::TransferLeaderResponse>, Status> {
         let request = request.into_inner();
         self.check(request.target.as_ref())?;
+        if self.stopping.is_cancelled() && request.to_node_id == self.node_id {
+            return Err(Status::unavailable("the node is shutting down itself"));
+        }
         let from = vote_of(request.from_leader.as_ref())?;
         let last = request.last_log_id.as_ref().map(convert::log_id);
         let transfer = TransferLeaderRequest::new(from, request.to_node_id, last);

@@ -36,6 +36,8 @@ const ANSWER: Duration = Duration::from_millis(500);
 const STAND_WITHIN_MS: u64 = 20;
 /// How often a voter asks again: the others may notice a moment later.
 const ROUNDS: u64 = 20;
+/// An election takes less.
+const INSIST_AFTER_MS: std::ops::RangeInclusive<u64> = 50..=250;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The vote of a leader whose process has ended, as this node sees it. Clones share it.
@@ -87,10 +89,15 @@ impl Succession {
         loop {
             let followed = self.followed();
             match followed {
-                Some(leader) => tokio::select! {
-                    () = self.attend(&leader) => {}
-                    () = self.until_other(&leader) => {}
-                },
+                Some(leader) => {
+                    tokio::select! {
+                        () = self.attend(&leader) => {}
+                        () = self.until_other(&leader) => {}
+                    }
+                    if self.gone.is(&leader.vote) {
+                        self.insist().await;
+                    }
+                }
                 None if metrics.changed().await.is_err() => return,
                 None => {}
             }
@@ -200,6 +207,18 @@ impl Succession {
             }
             // The election itself, before another is begun.
             sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// When two stood at once, none may have won: the next election waits for no timeout either.
+    async fn insist(&self) {
+        for _ in 0..ROUNDS {
+            let pause = rand::rng().random_range(INSIST_AFTER_MS);
+            sleep(Duration::from_millis(pause)).await;
+            let is_led = self.raft.metrics().borrow_watched().vote.is_committed();
+            if is_led || self.raft.trigger().elect(true).await.is_err() {
+                return;
+            }
         }
     }
 

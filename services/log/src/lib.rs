@@ -110,8 +110,7 @@ impl Service {
     /// Whoever is still waiting for an answer after the shutdown gets none, and asks another node.
     async fn drained(&self) {
         self.told_to_stop.cancelled().await;
-        self.node.hand_over(HAND_OVER).await;
-        self.node.leave();
+        self.node.leave(HAND_OVER).await;
         self.shutdown.cancel();
         tokio::time::sleep(DRAIN).await;
     }

@@ -5,6 +5,7 @@
 mod rig;
 mod cluster;
 mod membership;
+mod succession;
 mod readiness;
 mod producer;
 mod uplink;

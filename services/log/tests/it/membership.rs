@@ -157,6 +157,33 @@ async fn a_node_that_lost_its_data_comes_back_with_one_command() {
     verify(&hub, acknowledged).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_moves_to_another_address() {
+    let mut hub = Hub::start("acme.site", 3).await;
+    let load = Load::start(&hub);
+    for id in 1..=3 {
+        hub.move_node(id).await;
+        let reason = hub.reason_of(id, "another address").await;
+        let command = format!("updraft cluster replace {id}={}", hub.address(id));
+        assert!(reason.contains(&command), "{reason}");
+        let moved = Change::Replace(ReplaceNode {
+            node_id: id,
+            address: hub.address(id),
+        });
+        change(&hub.client(), moved).await.unwrap();
+        let members = hub.client().members().await.unwrap().members;
+        let member = members.iter().find(|member| member.node_id == id).unwrap();
+        assert!(
+            member.voter && member.address == hub.address(id),
+            "{members:?}"
+        );
+        hub.readiness(id).wait().await;
+    }
+    // None of the addresses that the producer was started with is left.
+    let acknowledged = load.end().await;
+    verify(&hub, acknowledged).await;
+}
+
 /// Who it was is out of the hub: its old data, found again, counts for nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_old_data_of_a_replaced_node_is_not_taken_back() {

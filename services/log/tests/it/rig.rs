@@ -90,12 +90,16 @@ impl Hub {
         format!(
             "hub: {{ path: {} }}\nnode: {{ id: {id} }}\ndata_dir: {}\nlog:\n  listen: 127.0.0.1:{}\n  \
              uplink: 127.0.0.1:{}\n  nodes: {{ {} }}\n  segment_bytes: 16KiB\n  \
-             heartbeat: 50ms\n  election_timeout: 500ms\n{}",
+             heartbeat: 50ms\n{}{}",
             self.path,
             data_dir.display(),
             self.addresses[&id],
             self.uplinks[&id],
             nodes.join(", "),
+            match self.log.contains("election_timeout") {
+                true => "",
+                false => "  election_timeout: 500ms\n",
+            },
             self.log,
         )
     }
@@ -112,6 +116,13 @@ impl Hub {
             self.addresses.entry(id).or_insert_with(free_port);
             self.uplinks.entry(id).or_insert_with(free_port);
         }
+        self.start_node(id).await;
+    }
+
+    /// Its data stays, its address does not.
+    pub(crate) async fn move_node(&mut self, id: u64) {
+        self.stop_node(id).await;
+        self.addresses.insert(id, free_port());
         self.start_node(id).await;
     }
 
