@@ -34,8 +34,8 @@ pub(crate) use producers::RECENT_APPENDS;
 use retained::Retained;
 use sessions::Sessions;
 
-/// Bumped when the serialised form changes.
-const FORMAT: u8 = 2;
+/// Bumped when the serialised form changes, what is hashed, or what an entry does.
+pub(crate) const FORMAT: u8 = 2;
 /// How often what is over is looked for, in leader time.
 const SWEEP_NANOS: i64 = 10 * 1_000_000_000;
 /// How often what changed is hashed; a sample of the hash is taken as often.

@@ -28,6 +28,7 @@ use tonic::transport::Channel;
 use super::{Node, NodeError};
 use crate::client::connect_lazy;
 use crate::shared::samples::Sample;
+use crate::state::FORMAT;
 
 const EVERY: Duration = Duration::from_secs(2);
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -252,6 +253,10 @@ impl Rounds<'_> {
         self.node
             .clock
             .heard(id, Nanos(answer.time), Instant::now());
+        // A node of another version, while the nodes of a hub are updated one after the other.
+        if answer.format != u32::from(FORMAT) {
+            return None;
+        }
         let sample = |sample: proto::rpc::StateSample| {
             let hash = sample.hash.as_ref().try_into().ok()?;
             Some((sample.log_index, hash))
