@@ -36,10 +36,12 @@ use retained::Retained;
 use retention::Retention;
 use sessions::Sessions;
 
-/// Bumped when the serialised form changes.
-const FORMAT: u8 = 2;
+/// Bumped when the serialised form changes, what is hashed, or what an entry does.
+pub(crate) const FORMAT: u8 = 2;
 /// How often what is over is looked for, in leader time.
 const SWEEP_NANOS: i64 = 10 * 1_000_000_000;
+/// How often what changed is hashed; a sample of the hash is taken as often.
+const SETTLE_NANOS: i64 = 1_000_000_000;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct State {
@@ -112,6 +114,13 @@ impl State {
         self.time = self.time.max(leader_time);
         if before != Nanos::default() {
             self.sessions.passed(self.time.0.saturating_sub(before.0));
+        }
+        if before.0.div_euclid(SETTLE_NANOS) != self.time.0.div_euclid(SETTLE_NANOS) {
+            self.origins.settle();
+            self.producers.settle();
+            self.sessions.settle();
+            self.retained.settle();
+            self.last_values.settle();
         }
         if before.0.div_euclid(SWEEP_NANOS) != self.time.0.div_euclid(SWEEP_NANOS) {
             self.producers.expire(self.time);
@@ -297,8 +306,8 @@ impl State {
         }
     }
 
-    /// Equal on all nodes that applied the same entries. Costs little, whatever the state holds:
-    /// see `hash`.
+    /// Equal on all nodes that applied the same entries. Costs as much as what changed within a
+    /// second, whatever the state holds: see `hash`.
     pub fn hash(&self) -> [u8; 32] {
         let State {
             hub,

@@ -29,6 +29,7 @@ use crate::client::connect_in;
 use crate::environment::Environment;
 use crate::segment::{read_file, replace_file};
 use crate::shared::samples::Sample;
+use crate::state::FORMAT;
 
 const EVERY: Duration = Duration::from_secs(2);
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -254,6 +255,10 @@ impl Rounds<'_> {
         self.node
             .clock
             .heard(id, Nanos(answer.time), Instant::now());
+        // A node of another version, while the nodes of a hub are updated one after the other.
+        if answer.format != u32::from(FORMAT) {
+            return None;
+        }
         let sample = |sample: proto::rpc::StateSample| {
             let hash = sample.hash.as_ref().try_into().ok()?;
             Some((sample.log_index, hash))

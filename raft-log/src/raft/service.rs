@@ -25,6 +25,7 @@ use crate::raft::network;
 use crate::raft::succession::Gone;
 use crate::raft::types::{Raft, Snapshot, TypeConfig};
 use crate::shared::Shared;
+use crate::state;
 
 /// Serves one node's Raft to its peers.
 #[derive(Clone)]
@@ -293,6 +294,7 @@ impl raft_server::Raft for Service {
         Ok(Response::new(rpc::StateSamplesResponse {
             samples: samples.map(sample).collect(),
             time: Nanos::now().0,
+            format: state::FORMAT.into(),
         }))
     }
 }

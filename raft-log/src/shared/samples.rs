@@ -1,5 +1,5 @@
 //! The hash of the state at points that all nodes of the hub share: after the first entry of each
-//! second of leader time. Peers compare them.
+//! second of leader time, and after every so many entries. Peers compare them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

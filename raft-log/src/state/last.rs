@@ -135,7 +135,7 @@ impl Kept {
 
 impl From<Table<String, LastValue>> for LastValues {
     fn from(topics: Table<String, LastValue>) -> LastValues {
-        let sizes = topics.rows().iter().map(|(topic, last)| last.size(topic));
+        let sizes = topics.iter().map(|(topic, last)| last.size(topic));
         let bytes = sizes.sum();
         LastValues { topics, bytes }
     }
@@ -150,6 +150,10 @@ impl Serialize for LastValues {
 impl LastValues {
     pub(super) fn sum(&self) -> Sum {
         self.topics.sum()
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.topics.settle();
     }
 
     /// `first_offset` is that of the first of the records.
@@ -174,7 +178,7 @@ impl LastValues {
     /// Down to `target`, which leaves room for many more before this is needed again: it looks at
     /// every row.
     fn forget_oldest(&mut self, target: u64) {
-        let rows = self.topics.rows().iter();
+        let rows = self.topics.iter();
         let mut offsets: Vec<(u64, u64)> = rows
             .map(|(topic, last)| (last.offset, last.size(topic)))
             .collect();
@@ -202,7 +206,7 @@ impl LastValues {
             rows: limit,
             bytes: PAGE_BYTES,
         };
-        let found = page(self.topics.rows(), after, most, wanted, size);
+        let found = page(&self.topics, after, most, wanted, size);
         let answers = found.rows.into_iter();
         Page {
             rows: answers.map(|(topic, last)| last.answer(topic)).collect(),

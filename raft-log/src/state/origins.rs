@@ -44,7 +44,7 @@ impl Content for OriginState {
 
 impl From<Table<u32, OriginState>> for Origins {
     fn from(states: Table<u32, OriginState>) -> Origins {
-        let rows = states.rows().iter();
+        let rows = states.iter();
         let ids = rows
             .map(|(id, state)| (state.origin.clone(), *id))
             .collect();
@@ -74,6 +74,10 @@ pub(super) enum Check {
 impl Origins {
     pub(super) fn sum(&self) -> Sum {
         self.states.sum()
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.states.settle();
     }
 
     pub(super) fn next_sequence(&self, origin: &Origin) -> u64 {
@@ -158,7 +162,7 @@ impl Origins {
             return *id;
         }
         // More origins than fit into memory long before this many.
-        let id = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+        let id = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
         self.ids.insert(origin.clone(), id);
         let state = OriginState {
             origin: origin.clone(),
@@ -192,7 +196,7 @@ impl Origins {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&Origin, rpc::OriginState)> {
-        let states = self.states.rows().values();
+        let states = self.states.values();
         states.map(|state| (&state.origin, self.state(&state.origin)))
     }
 }

@@ -1,7 +1,6 @@
 //! Reading a table of topics page by page, so that nobody holds the state's lock for all of it.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+use super::hash::Table;
 
 /// Rows looked at for one page, whether they are wanted or not.
 const LOOKED_AT: usize = 4096;
@@ -23,19 +22,18 @@ pub(super) struct Most {
 
 /// The rows that are `wanted` after the topic `after`; `size` is what one takes.
 pub(super) fn page<'a, V>(
-    rows: &'a BTreeMap<String, V>,
+    table: &'a Table<String, V>,
     after: Option<&str>,
     most: Most,
     wanted: impl Fn(&str, &V) -> bool,
     size: impl Fn(&str, &V) -> usize,
 ) -> Page<(&'a str, &'a V)> {
-    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
     let mut page = Page {
         rows: Vec::new(),
         more_after: None,
     };
     let mut taken = 0;
-    for (looked_at, (topic, value)) in rows.range::<str, _>((from, Bound::Unbounded)).enumerate() {
+    for (looked_at, (topic, value)) in table.after(after).enumerate() {
         if wanted(topic, value) {
             taken += size(topic, value);
             page.rows.push((topic.as_str(), value));
@@ -50,11 +48,25 @@ pub(super) fn page<'a, V>(
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
+
+    use super::super::hash::Content;
     use super::*;
+
+    struct Number(u32);
+
+    impl Content for Number {
+        fn content(&self) -> impl Serialize {
+            self.0
+        }
+    }
 
     #[test]
     fn pages_together_are_the_table() {
-        let rows: BTreeMap<String, u32> = (0..10_000).map(|n| (format!("{n:05}"), n)).collect();
+        let mut table: Table<String, Number> = Table::default();
+        for number in 0..10_000 {
+            table.insert(format!("{number:05}"), Number(number));
+        }
         let all = usize::MAX;
         for (max_rows, max_bytes, most_pages) in [
             (all, all, 3),
@@ -68,9 +80,15 @@ mod tests {
             };
             let (mut found, mut after, mut pages) = (Vec::new(), None::<String>, 0);
             loop {
-                let page = page(&rows, after.as_deref(), most, |_, n| n % 2 == 0, |_, _| 1);
+                let page = page(
+                    &table,
+                    after.as_deref(),
+                    most,
+                    |_, n| n.0 % 2 == 0,
+                    |_, _| 1,
+                );
                 assert!(page.rows.len() <= max_rows.min(max_bytes));
-                found.extend(page.rows.into_iter().map(|(_, n)| *n));
+                found.extend(page.rows.into_iter().map(|(_, n)| n.0));
                 pages += 1;
                 after = page.more_after;
                 if after.is_none() {

@@ -61,7 +61,7 @@ impl Content for Producer {
 impl From<Stored> for Producers {
     fn from(stored: Stored) -> Producers {
         let Stored { issued, producers } = stored;
-        let rows = producers.rows().iter();
+        let rows = producers.iter();
         let by_use = rows.map(|(id, producer)| (producer.last_used, *id));
         Producers {
             issued,
@@ -89,6 +89,10 @@ impl Producers {
         (self.issued, self.producers.sum())
     }
 
+    pub(super) fn settle(&mut self) {
+        self.producers.settle();
+    }
+
     pub(super) fn open(&mut self, now: Nanos) -> ProducerStamp {
         self.issued += 1;
         let id = ProducerId(self.issued);
@@ -98,7 +102,7 @@ impl Producers {
         };
         self.producers.insert(id, producer);
         self.by_use.insert((now, id));
-        while self.by_use.len() > MOST {
+        while self.producers.len() > MOST {
             self.forget_first();
         }
         ProducerStamp {

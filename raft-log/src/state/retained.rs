@@ -29,6 +29,10 @@ impl Retained {
         self.messages.sum()
     }
 
+    pub(super) fn settle(&mut self) {
+        self.messages.settle();
+    }
+
     /// Takes over what a batch retains; `first_offset` is that of its first record.
     pub(super) fn update(&mut self, records: &[Record], first_offset: u64) {
         let numbered = (first_offset..).zip(records);
@@ -63,7 +67,7 @@ impl Retained {
             rows: usize::MAX,
             bytes: max_bytes,
         };
-        let found = page(self.messages.rows(), after, most, wanted, size);
+        let found = page(&self.messages, after, most, wanted, size);
         let decoded = found.rows.into_iter();
         let decoded = decoded.filter_map(|(_, message)| Batch::decode(&message.batch).ok());
         Page {

@@ -108,6 +108,10 @@ impl Sessions {
         (self.last_epoch, self.sessions.sum(), &self.leases)
     }
 
+    pub(super) fn settle(&mut self) {
+        self.sessions.settle();
+    }
+
     /// Between two entries the leader time went on by so much.
     pub(super) fn passed(&mut self, nanos: i64) {
         if nanos >= STALL_NANOS {
@@ -121,7 +125,7 @@ impl Sessions {
         let leases = &self.leases;
         self.sessions
             .retain(|_, session| !session.is_over(leases, now));
-        let open = self.sessions.rows().values();
+        let open = self.sessions.values();
         let open = open.filter(|session| session.closed_at.is_none());
         let holders: BTreeSet<&str> = open.map(|session| session.holder.as_str()).collect();
         self.leases
@@ -309,6 +313,7 @@ impl Session {
             };
             self.subscriptions.insert(filter, options);
         }
+        self.subscriptions.settle();
         if let Some(offset) = update.acknowledged_offset {
             self.acknowledged_offset = self.acknowledged_offset.max(offset.min(end));
         }
@@ -332,12 +337,7 @@ fn state(client_id: &str, session: &Session, present: bool, end: u64) -> Session
         client_id: client_id.into(),
         session_epoch: session.epoch,
         present,
-        subscriptions: session
-            .subscriptions
-            .rows()
-            .iter()
-            .map(subscription)
-            .collect(),
+        subscriptions: session.subscriptions.iter().map(subscription).collect(),
         acknowledged_offset: session.acknowledged_offset,
         recent_publishes: session
             .recent_publishes

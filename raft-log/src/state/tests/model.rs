@@ -103,7 +103,7 @@ impl Run {
                 name: format!("cursor-{}", step.who),
                 holder,
                 lease_nanos: 10_000_000_000,
-                pinning: step.number % 2 == 0,
+                pinning: step.number.is_multiple_of(2),
             }),
             6 => {
                 let position = rpc::CursorPosition {
@@ -119,10 +119,10 @@ impl Run {
                 Operation::OpenSession(OpenSession {
                     client_id,
                     holder,
-                    clean: step.number % 3 == 0,
+                    clean: step.number.is_multiple_of(3),
                     expiry_seconds: u32::try_from(step.number).unwrap(),
                     lease_nanos: 20_000_000_000,
-                    expected_epoch: (step.number % 5 == 0).then_some(step.number % 7),
+                    expected_epoch: step.number.is_multiple_of(5).then_some(step.number % 7),
                     attempt: step.number,
                 })
             }
@@ -179,7 +179,7 @@ impl Run {
             "acme.cologne.press",
             self.relayed,
         );
-        if step.number % 4 != 0 {
+        if !step.number.is_multiple_of(4) {
             self.relayed += 2;
         }
         relayed
@@ -196,8 +196,8 @@ impl Run {
             subscribe: vec![subscription],
             unsubscribe: vec!["f/1".into()],
             acknowledged_offset: Some(step.number),
-            closed: step.number % 2 == 0,
-            end: step.number % 11 == 0,
+            closed: step.number.is_multiple_of(2),
+            end: step.number.is_multiple_of(11),
         };
         let sessions = vec![update];
         Operation::UpdateSessions(rpc::UpdateSessions { sessions })

@@ -18,7 +18,7 @@ fn batches(topics: u64) -> Vec<Envelope> {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(99);
             let byte = noise.to_be_bytes()[0];
-            if at % 2 == 0 { byte } else { 7 }
+            if at.is_multiple_of(2) { byte } else { 7 }
         };
         (0..200).map(byte).collect()
     };
