@@ -4,6 +4,7 @@
 //! window until the log has answered. Every append carries a sequence of its own; after a fault
 //! the whole window is sent again and the log recognises what it already has.
 
+mod full;
 mod window;
 
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::LogClient;
+use full::Full;
 use window::{Outcome, Window};
 
 /// Appends sent and not answered; more wait in the queue.
@@ -145,6 +147,7 @@ struct Task {
     items: mpsc::Receiver<Item>,
     open: Open,
     window: Window,
+    full: Full,
     /// The queue is closed and empty.
     ended: bool,
 }
@@ -200,6 +203,7 @@ impl Task {
             items,
             open: Open::default(),
             window,
+            full: Full::default(),
             ended: false,
         }
     }
@@ -215,7 +219,7 @@ impl Task {
                 Err(status) => tracing::debug!(error = status.message(), "no append stream"),
             }
             if !self.is_done() {
-                sleep(RETRY_PAUSE).await;
+                sleep(self.full.pause()).await;
             }
         }
     }
@@ -345,6 +349,7 @@ impl Task {
     fn answered(&mut self, connection: &Connection, response: AppendResponse) -> bool {
         match self.window.answer(response) {
             Outcome::Done(batches) => {
+                self.full.over(&self.options.name);
                 for batch in batches {
                     batch.end(
                         "publish",
@@ -357,6 +362,9 @@ impl Task {
             Outcome::Refused(refusal) => {
                 if refusal.kind() == RefusalKind::UnknownProducer {
                     tracing::warn!(name = self.options.name, "the log forgot this producer");
+                } else if refusal.kind() == RefusalKind::Full {
+                    // No other node has more room: what is appended waits, and who appends (I5).
+                    self.full.begins(&self.options.name, &refusal.message);
                 } else {
                     self.client.channels.follow(connection.node, &refusal);
                 }

@@ -1,5 +1,7 @@
 //! `updraft status`: a hub's nodes, what it holds and who reads it.
 
+mod retention;
+
 use std::process::ExitCode;
 
 use comfy_table::{Table, presets};
@@ -50,6 +52,9 @@ fn print(status: &StatusResponse) {
         mebibytes(status.disk_bytes),
         status.node_id
     );
+    if let Some(retention) = &status.retention {
+        retention::print(retention, status.node_id);
+    }
     let mut nodes = table(&["node", "address", "role", "holds entries to"]);
     for node in &status.nodes {
         let role = match (Some(node.node_id) == status.leader_id, node.voter) {
@@ -87,7 +92,8 @@ fn print(status: &StatusResponse) {
             behind.to_string(),
         ]);
     }
-    for table in [nodes, origins, cursors] {
+    let lost = status.retention.as_ref().map(retention::lost_table);
+    for table in [nodes, origins, cursors].into_iter().chain(lost) {
         if !table.is_empty() {
             println!("\n{table}");
         }
@@ -151,5 +157,6 @@ fn json(status: &StatusResponse) -> serde_json::Value {
         "nodes": nodes.collect::<Vec<_>>(),
         "origins": origins.collect::<Vec<_>>(),
         "cursors": cursors.collect::<Vec<_>>(),
+        "retention": status.retention.as_ref().map(retention::json),
     })
 }

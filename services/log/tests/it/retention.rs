@@ -261,18 +261,18 @@ async fn a_damaged_checkpoint_stops_no_start() {
     let mut hub = Hub::start_with("acme", 1, EAGER).await;
     append(&hub.producer(), 0..120).await;
     until(&hub.client(), "deletion", |it, at| at.first_offset > 20 && it.segments < 5).await;
+    let data_dir = hub.data_dir(1);
+    wait_for("old ones are removed", || checkpoints(&data_dir).len() < 6).await;
     for oldest in [false, true] {
         hub.stop_node(1).await;
         let known = checkpoints(&hub.data_dir(1));
         assert!(known.len() >= 2, "{known:?}");
-        assert!(known.len() < 6, "old ones are removed: {known:?}");
         let path = if oldest { known.first() } else { known.last() };
         damage(path.unwrap());
         hub.start_node(1).await;
         hub.leader().await;
         let (status, at) = until(&hub.client(), "started", |it, _| it.next_offset == 120).await;
         assert_whole(&hub.client(), at.first_offset, status.next_offset).await;
-        damage(path.unwrap());
     }
 }
 
