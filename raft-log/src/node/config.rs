@@ -34,6 +34,8 @@ pub struct NodeConfig {
     pub cache_bytes: usize,
     pub retention: RetentionConfig,
     pub disk: DiskConfig,
+    /// What one producer may append; absent, as much as it can.
+    pub quota_bytes_per_second: Option<u64>,
     /// For connections to the peers; clear text when absent.
     pub tls: Option<ClientTlsConfig>,
 }
