@@ -9,6 +9,7 @@ mod handover;
 mod identity;
 mod membership;
 mod progress;
+mod quota;
 mod read;
 mod report;
 mod retention;
@@ -18,6 +19,7 @@ mod tail;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader};
@@ -56,6 +58,7 @@ use crate::refusal::refusal;
 use crate::segment::Segments;
 use crate::shared::Shared;
 use crate::state::Applied;
+use quota::Quota;
 use space::{Admitted, Space};
 
 /// A handle on the node; clones share it.
@@ -76,6 +79,7 @@ pub struct Node {
     clock: Clock,
     gate: Gate,
     space: Arc<Space>,
+    quota: Arc<Quota>,
     files: retention::Files,
 }
 
@@ -132,6 +136,7 @@ impl Node {
             environment: config.environment.clone(),
             peers: peers.clone(),
         };
+        let quota = Quota::new(config.quota_bytes_per_second);
         let space = Space::new(&config, shared.segments.clone(), peers);
         let raft_config = config.raft_config()?;
         let raft = Raft::new(config.node_id.0, raft_config, network, store, machine)
@@ -151,6 +156,7 @@ impl Node {
             stopping: CancellationToken::new(),
             leaving: CancellationToken::new(),
             space: Arc::new(space),
+            quota: Arc::new(quota),
             files,
         })
     }
@@ -209,23 +215,37 @@ impl Node {
         self.gate.check()?;
         let (wall, at) = (self.config.environment.now(), tokio::time::Instant::now());
         let is_data = matches!(operation, Operation::Append(_) | Operation::Relay(_));
+        let producer = match &operation {
+            Operation::Append(append) => append.producer.as_ref().map(|it| it.producer_id.clone()),
+            _ => None,
+        };
         let command = Command {
             leader_time: self.clock.stamp(self.shared.time(), wall, at).0,
             operation: Some(operation),
         };
         let (responder, receiver) = ProgressResponder::complete_only();
         let proposal = Proposal(command.encode_to_vec().into());
-        let admitted = self.admit(is_data, proposal.0.len())?;
+        let admitted = self.admit(is_data, producer.as_ref(), proposal.0.len())?;
         match self.raft.client_write_ff(proposal, Some(responder)).await {
             Ok(()) => Ok(Submitted { receiver, admitted }),
             Err(fatal) => Err(stopped(&fatal)),
         }
     }
 
-    /// While there is no room a leader takes only what is not data, such as what frees room (I5).
-    fn admit(&self, is_data: bool, bytes: usize) -> Result<Option<Admitted>, Refusal> {
+    /// While there is no room a leader takes only what is not data, such as what frees room (I5),
+    /// and from no producer more than its quota.
+    fn admit(
+        &self,
+        is_data: bool,
+        producer: Option<&bytes::Bytes>,
+        bytes: usize,
+    ) -> Result<Option<Admitted>, Refusal> {
         if !is_data || self.leader() != Leader::This {
             return Ok(None);
+        }
+        if let Some(producer) = producer {
+            let taken = self.quota.take(producer, bytes, Instant::now());
+            taken.map_err(|reason| refusal(RefusalKind::Full, reason))?;
         }
         let admitted = Space::admit(&self.space, bytes);
         match self.refuses_data() {

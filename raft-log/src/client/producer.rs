@@ -4,6 +4,7 @@
 //! window until the log has answered. Every append carries a sequence of its own; after a fault
 //! the whole window is sent again and the log recognises what it already has.
 
+mod full;
 mod window;
 
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::LogClient;
 use super::cluster::Silence;
+use full::Full;
 use window::{Outcome, Window};
 
 /// Appends sent and not answered; more wait in the queue.
@@ -152,6 +154,7 @@ struct Task {
     items: mpsc::Receiver<Item>,
     open: Open,
     window: Window,
+    full: Full,
     /// The queue is closed and empty.
     ended: bool,
 }
@@ -207,6 +210,7 @@ impl Task {
             items,
             open: Open::default(),
             window,
+            full: Full::default(),
             ended: false,
         }
     }
@@ -222,7 +226,7 @@ impl Task {
                 Err(status) => tracing::debug!(error = status.message(), "no append stream"),
             }
             if !self.is_done() {
-                sleep(RETRY_PAUSE).await;
+                sleep(self.full.pause()).await;
             }
         }
     }
@@ -364,6 +368,7 @@ impl Task {
     fn answered(&mut self, connection: &Connection, response: AppendResponse) -> bool {
         match self.window.answer(response) {
             Outcome::Done(batches) => {
+                self.full.over(&self.options.name);
                 for batch in batches {
                     batch.end(
                         "publish",
@@ -376,6 +381,9 @@ impl Task {
             Outcome::Refused(refusal) => {
                 if refusal.kind() == RefusalKind::UnknownProducer {
                     tracing::info!(name = self.options.name, "the log forgot this producer");
+                } else if refusal.kind() == RefusalKind::Full {
+                    // No other node has more room: what is appended waits, and who appends (I5).
+                    self.full.begins(&self.options.name, &refusal.message);
                 } else {
                     self.client.channels.follow(connection.node, &refusal);
                 }

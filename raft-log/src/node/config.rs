@@ -35,6 +35,8 @@ pub struct NodeConfig {
     pub memory_bytes: usize,
     pub retention: RetentionConfig,
     pub disk: DiskConfig,
+    /// What one producer may append; absent, as much as it can.
+    pub quota_bytes_per_second: Option<u64>,
     /// For connections to the peers; clear text when absent.
     pub tls: Option<ClientTlsConfig>,
     /// The machine it runs on.

@@ -143,7 +143,6 @@ impl Node {
         let leads = self.leader() == Leader::This;
         let retain = blocking(move || {
             node.space.look();
-            node.space.set_pinned_by(node.pinned_by());
             if leads { node.plan() } else { Ok(None) }
         });
         if let Some(retain) = retain.await? {
@@ -247,6 +246,9 @@ impl Node {
             let below = node.shared.log_index(first)?;
             let mut known = node.usable_checkpoints()?;
             known.retain(|at| *at < below);
+            let current = node.snapshot();
+            let usable = |at: u64| Some(at) == current || node.files.checkpoints.load(at).is_ok();
+            while known.pop_if(|at| !usable(*at)).is_some() {}
             Ok((known.pop(), known.pop()))
         });
         let (Some(snapshot), before) = target.await? else {
@@ -380,7 +382,12 @@ impl Node {
             .membership()
             .voter_ids()
             .count();
-        self.space.refuses(voters, self.patience())
+        let reason = self.space.refuses(voters, self.patience())?;
+        let pinned_by = self.pinned_by();
+        Some(format!(
+            "{reason}; {pinned_by}; let the consumer catch up, raise log.disk.budget or give the \
+             disk more room"
+        ))
     }
 }
 

@@ -17,6 +17,10 @@ use crate::segment::Segments;
 /// Cursors and acknowledgements need no more, however large the disk is.
 const MOST_RESERVED: u64 = 1 << 30;
 
+/// How far what a look has found is trusted while data is taken: others write to the disk as well.
+/// To ask costs microseconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// `log.disk`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskConfig {
@@ -93,9 +97,8 @@ impl Drop for Admitted {
 #[derive(Debug, Default)]
 struct Inner {
     looked: Looked,
+    looked_at: Option<Instant>,
     full: bool,
-    /// What keeps the oldest records, for people.
-    pinned_by: String,
 }
 
 impl Space {
@@ -122,15 +125,19 @@ impl Space {
         self.segments.size().1
     }
 
-    /// Counts data that is about to be written.
+    /// Counts data that is about to be written; asks the file system when that is long ago.
     pub(super) fn admit(space: &Arc<Space>, bytes: usize) -> Admitted {
+        let is_old = |at: Instant| at.elapsed() > LOOK_AGAIN;
+        if space.inner().looked_at.is_none_or(is_old) {
+            space.look();
+        }
         let bytes = bytes as u64;
         space.under_way.fetch_add(bytes, Ordering::AcqRel);
         let space = space.clone();
         Admitted { bytes, space }
     }
 
-    /// Asks the file system; blocks.
+    /// Asks the file system.
     pub(crate) fn look(&self) {
         let segments = self.segment_files();
         let beside = ["checkpoints", "index"].map(|it| bytes_of(&self.directory.join(it)));
@@ -146,7 +153,10 @@ impl Space {
                 return;
             }
         };
-        self.inner().looked = found;
+        {
+            let mut inner = self.inner();
+            (inner.looked, inner.looked_at) = (found, Some(Instant::now()));
+        }
         self.is_full();
     }
 
@@ -227,16 +237,10 @@ impl Space {
             left,
             reserve,
         } = self.room();
-        let pinned_by = self.inner().pinned_by.clone();
         format!(
             "the log's disk {whose} is full: here {used} of {total} bytes are used and {left} left, \
-             {reserve} of them in reserve; {pinned_by}; let the consumer catch up, remove it, raise \
-             log.disk.budget or give the disk more room"
+             {reserve} of them in reserve"
         )
-    }
-
-    pub(crate) fn set_pinned_by(&self, what: String) {
-        self.inner().pinned_by = what;
     }
 }
 

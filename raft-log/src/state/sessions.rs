@@ -269,7 +269,7 @@ impl Sessions {
 
     /// The session that is furthest back among those that are not over.
     pub fn lowest(&self, now: Nanos) -> Option<(&str, u64)> {
-        let rows = self.sessions.rows().iter();
+        let rows = self.sessions.iter();
         let alive = rows.filter(|(_, it)| !it.is_over(&self.leases, now));
         let lowest = alive.min_by_key(|(_, it)| it.acknowledged_offset);
         lowest.map(|(client_id, session)| (client_id.as_str(), session.acknowledged_offset))
@@ -278,7 +278,7 @@ impl Sessions {
     /// Moves sessions to `offset`; which ones, and from where. Those that are over lose nothing.
     pub(super) fn move_on(&mut self, offset: u64, now: Nanos) -> Vec<(String, u64)> {
         self.expire(now);
-        let rows = self.sessions.rows().iter();
+        let rows = self.sessions.iter();
         let behind = rows.filter(|(_, session)| session.acknowledged_offset < offset);
         let behind: Vec<String> = behind.map(|(client_id, _)| client_id.clone()).collect();
         let moved = behind.into_iter().filter_map(|client_id| {

@@ -20,7 +20,7 @@ use futures::{Stream, StreamExt};
 use kit::config::Role;
 use maud::{Markup, html};
 use proto::Offset;
-use proto::rpc::{HubReport, TailResponse};
+use proto::rpc::{HubReport, StatusResponse, TailResponse};
 use raft_log::client::{ClientError, LogClient, TailFrom};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
@@ -148,13 +148,9 @@ pub(crate) async fn run(app: App, Orders(mut orders): Orders) {
     };
     loop {
         tokio::select! {
-            Some(Ok(response)) = task.tail.next() => {
-                for delivery in &response.deliveries {
-                    task.live.take(delivery);
-                }
-            }
-            Some(response) = next(&mut task.walk) => task.walked(response),
-            Some(order) = orders.recv() => task.order(order),
+            Some(Ok(response)) = task.tail.next() => task.read(&response).await,
+            Some(response) = next(&mut task.walk) => task.walked(response).await,
+            Some(order) = orders.recv() => task.order(order).await,
             _ = task.ticks.tick() => task.show(&reports.borrow_and_update()),
         }
     }
@@ -220,6 +216,8 @@ impl Reading {
 struct Walk {
     verifier: Verifier,
     tail: Tail,
+    /// Where the log begins: what was before is deleted.
+    from: u64,
     at: u64,
     until: u64,
     began: Instant,
@@ -242,18 +240,44 @@ async fn next(walk: &mut Option<Walk>) -> Option<TailResponse> {
 }
 
 impl AuditTask {
-    fn order(&mut self, order: Order) {
+    async fn order(&mut self, order: Order) {
         let own = self.app.topology.reports.borrow().first().cloned();
         self.walk = match (order, own) {
-            (Order::Walk, Some(own)) => Some(Walk::new(&self.app.log, own.next_offset)),
+            (Order::Walk, Some(own)) => match self.app.log.status().await {
+                Ok(status) => Some(Walk::new(&self.app.log, &status, own.next_offset)),
+                Err(error) => {
+                    error!(%error, "the log can't be walked: it does not say where it begins");
+                    None
+                }
+            },
             _ => None,
         };
     }
 
-    fn walked(&mut self, response: TailResponse) {
+    /// What the log has next. What was deleted before it was read is left out: it begins again.
+    async fn read(&mut self, response: &TailResponse) {
+        let next = self.live.next_offset.unwrap_or_default();
+        if response.first_offset > next
+            && let Ok(status) = self.app.log.status().await
+        {
+            let retention = status.retention.unwrap_or_default();
+            self.live = Verifier::from_retained(&retention);
+            self.tail = tail(&self.app.log, retention.first_offset);
+            return;
+        }
+        for delivery in &response.deliveries {
+            self.live.take(delivery);
+        }
+    }
+
+    async fn walked(&mut self, response: TailResponse) {
         let Some(walk) = &mut self.walk else {
             return;
         };
+        if response.first_offset > walk.at {
+            // The log was shortened while it was read.
+            return self.order(Order::Walk).await;
+        }
         walk.take(&response, &self.live);
         if walk.done.is_some() {
             self.live.extend(&walk.verifier, LIVE);
@@ -286,18 +310,22 @@ impl AuditTask {
 }
 
 impl Walk {
-    fn new(log: &LogClient, until: u64) -> Walk {
+    /// Begins where the log does, with what it knows of what it has deleted.
+    fn new(log: &LogClient, status: &StatusResponse, until: u64) -> Walk {
         let now = Instant::now();
+        let retention = status.retention.clone().unwrap_or_default();
+        let from = retention.first_offset;
         Walk {
-            verifier: Verifier::from_start(),
-            tail: tail(log, 0),
-            at: 0,
+            verifier: Verifier::from_retained(&retention),
+            tail: tail(log, from),
+            from,
+            at: from,
             until,
             began: now,
             bytes: 0,
             pause_until: now,
             // Of an empty log there is nothing to read.
-            done: (until == 0).then_some(Duration::ZERO),
+            done: (until <= from).then_some(Duration::ZERO),
         }
     }
 

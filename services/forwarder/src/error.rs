@@ -34,16 +34,22 @@ pub(crate) enum Ended {
          restored from a backup"
     )]
     Forked { origin: String, what: String },
+    /// Retention never passes this cursor: it was claimed when the records were gone.
+    #[error(
+        "{0}; the parent takes no gap, so it can't have this hub's log any more: form this hub \
+         anew below its parent, or give it a parent before records are deleted"
+    )]
+    Deleted(ClientError),
     #[error("shutdown")]
     Shutdown,
 }
 
 impl From<ClientError> for Ended {
     fn from(error: ClientError) -> Ended {
-        if error.is_fenced() {
-            Ended::Elsewhere
-        } else {
-            Ended::Log(error)
+        match error {
+            error if error.is_fenced() => Ended::Elsewhere,
+            error @ ClientError::Deleted { .. } => Ended::Deleted(error),
+            error => Ended::Log(error),
         }
     }
 }

@@ -101,7 +101,7 @@ impl LaneTask {
             let pause = match &ended {
                 Ended::Shutdown => return Ok(()),
                 Ended::Elsewhere => RENEW_EVERY,
-                Ended::Refused(_) | Ended::Forked { .. } => {
+                Ended::Refused(_) | Ended::Forked { .. } | Ended::Deleted(_) => {
                     tracing::error!(lane = %self.lane, error = %ended, "forwarding has stopped");
                     REFUSED_PAUSE
                 }

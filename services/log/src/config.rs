@@ -51,6 +51,7 @@ impl Config {
                     budget: log.disk.budget.map(|budget| budget.as_u64()),
                     reserve: log.disk.reserve.map(|reserve| reserve.as_u64()),
                 },
+                quota_bytes_per_second: log.quota.bytes_per_second.map(|it| it.as_u64()),
                 tls: context.tls.as_ref().map(|tls| tls.client.clone()),
                 environment: Arc::new(Real),
             },

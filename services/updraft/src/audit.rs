@@ -1,7 +1,8 @@
 //! `updraft audit`: proves from the data itself that layers hold the same, or names the first
 //! difference (I8).
 //!
-//! Each log is read from its beginning: sequences must be dense, digests and hash chains are
+//! Each log is read from where it begins, which its state proves as far as it can: it keeps the heads
+//! of the origins at the first offset that is retained. Sequences must be dense, digests and hash chains are
 //! computed again, and the heads must be what the log says they are. Then each layer is compared
 //! with the next one below, batch by batch, and each historian with its log, row by row.
 
@@ -92,12 +93,14 @@ async fn read(config: &HubConfig) -> anyhow::Result<(Audited, Vec<Difference>)> 
     if status.hub != config.hub.path.as_str() {
         bail!("the log there belongs to hub {:?}", status.hub);
     }
-    let mut layer = Layer::new(config.hub.path.value.clone());
+    let retention = status.retention.clone().unwrap_or_default();
+    let first = retention.first_offset;
+    let mut layer = Layer::from_heads(config.hub.path.value.clone(), first, &retention.heads);
     let mut rows = historian_of(config).await?.map(|historian| {
         let written = written(config, &status);
         Rows::new(historian, written)
     });
-    let mut walk = Walk::new(&log, status.next_offset);
+    let mut walk = Walk::new(&log, first, status.next_offset);
     while let Some(deliveries) = walk.next().await? {
         for delivery in &deliveries {
             layer.take(delivery);

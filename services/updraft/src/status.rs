@@ -1,5 +1,6 @@
 //! `updraft status`: a hub's nodes, what it holds and who reads it.
 
+mod retention;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -63,6 +64,9 @@ fn print(status: &StatusResponse, behind: &Behind) {
         mebibytes(status.disk_bytes),
         status.node_id
     );
+    if let Some(retention) = &status.retention {
+        retention::print(retention, status.node_id);
+    }
     let mut nodes = table(&["node", "address", "role", "behind by"]);
     for node in &status.nodes {
         let role = match (Some(node.node_id) == status.leader_id, node.voter) {
@@ -99,7 +103,8 @@ fn print(status: &StatusResponse, behind: &Behind) {
             behind.to_string(),
         ]);
     }
-    for table in [nodes, origins, cursors] {
+    let lost = status.retention.as_ref().map(retention::lost_table);
+    for table in [nodes, origins, cursors].into_iter().chain(lost) {
         if !table.is_empty() {
             println!("\n{table}");
         }
@@ -164,5 +169,6 @@ fn json(status: &StatusResponse, behind: &Behind) -> serde_json::Value {
         "nodes": nodes.collect::<Vec<_>>(),
         "origins": origins.collect::<Vec<_>>(),
         "cursors": cursors.collect::<Vec<_>>(),
+        "retention": status.retention.as_ref().map(retention::json),
     })
 }

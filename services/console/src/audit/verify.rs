@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use proto::envelope::Chain;
-use proto::rpc::{Delivery, Envelope, OriginState};
+use proto::rpc::{Delivery, Envelope, OriginState, RetentionStatus};
 use proto::{Origin, Sequence};
 
 /// Heads of each origin that are remembered, for who is that far behind.
@@ -70,9 +70,17 @@ impl Verifier {
         }
     }
 
-    /// From the log's beginning.
-    pub(crate) fn from_start() -> Verifier {
-        Verifier::default()
+    /// From where the log begins; of what is deleted it keeps the heads.
+    pub(crate) fn from_retained(retention: &RetentionStatus) -> Verifier {
+        let heads = retention.heads.iter().map(|head| OriginState {
+            origin: head.origin.clone(),
+            next_sequence: head.first_sequence,
+            chain: head.chain.clone(),
+        });
+        match retention.first_offset {
+            0 => Verifier::default(),
+            first => Verifier::from_heads(&heads.collect::<Vec<_>>(), first),
+        }
     }
 
     /// Takes what the log has next.

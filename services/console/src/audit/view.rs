@@ -78,6 +78,12 @@ fn progress(walk: &Walk) -> Markup {
                     Some(elapsed) => { "Read " (part) " in " (duration(elapsed)) },
                 }
             }
+            @if walk.from > 0 {
+                p.muted {
+                    "The log begins at offset " span.number { (count(walk.from)) } ": what was "
+                    "before is deleted, and its chains are taken for what the log's state says."
+                }
+            }
             @for (origin, stream) in differing {
                 p { (name(origin)) }
                 (differences(stream))

@@ -133,6 +133,10 @@ fn log(log: &LogConfig) -> Rows {
         time("retention.session_age", *log.retention.session_age),
         optional("disk.budget", log.disk.budget.map(|it| it.value)),
         optional("disk.reserve", log.disk.reserve.map(|it| it.value)),
+        optional(
+            "quota.bytes_per_second",
+            log.quota.bytes_per_second.map(|it| it.value),
+        ),
     ]
 }
 

@@ -104,6 +104,7 @@ pub struct LogConfig {
     pub linger: Placed<Duration>,
     pub retention: RetentionSection,
     pub disk: DiskSection,
+    pub quota: QuotaSection,
 }
 
 /// `log.retention`: what may be deleted, the oldest first. Records stay for as long as there is
@@ -156,8 +157,18 @@ impl Default for LogConfig {
             linger: Placed::unplaced(Duration::from_millis(2)),
             retention: RetentionSection::default(),
             disk: DiskSection::default(),
+            quota: QuotaSection::default(),
         }
     }
+}
+
+/// `log.quota`: what one producer may append: a broker, a collector, or another client of the log.
+/// Who is over it waits. The same on all nodes.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuotaSection {
+    /// Encoded, per producer; absent, no limit.
+    pub bytes_per_second: Option<Placed<ByteSize>>,
 }
 
 /// `broker`: the MQTT broker of this node.

@@ -104,11 +104,6 @@ impl Hub {
         )
     }
 
-    /// Other keys from the next start of a node on.
-    pub(crate) fn set_log(&mut self, log: &str) {
-        log.clone_into(&mut self.log);
-    }
-
     /// One that was not there when the hub was formed.
     pub(crate) async fn start_new_node(&mut self, id: u64) {
         // The file of a new node names those of the hub that is to be: 3 or 5.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use proto::envelope::Chain;
-use proto::rpc::{Delivery, Envelope, EnvelopeKind, OriginState};
+use proto::rpc::{Delivery, Envelope, EnvelopeKind, OriginState, RetainedHead};
 use proto::{HubPath, Origin};
 
 /// So many differences of a layer are kept; after that they only repeat what is wrong.
@@ -40,6 +40,8 @@ pub(crate) struct Layer {
     pub(crate) hub: HubPath,
     pub(crate) streams: BTreeMap<Origin, Stream>,
     pub(crate) differences: Vec<Difference>,
+    /// The first offset that the log retains; what was before is taken for what it says of it.
+    pub(crate) first_offset: u64,
     next_offset: Option<u64>,
 }
 
@@ -54,6 +56,8 @@ pub(crate) struct Stream {
     chain: Chain,
     /// Where it ends although nothing of it is there any more.
     ended: u64,
+    /// The log says where its retained part begins: at `ended`, with `chain` before it.
+    has_begin: bool,
 }
 
 /// What must be equal at every layer that has an envelope.
@@ -85,15 +89,16 @@ impl Stream {
         let mut problems = Vec::new();
         let next = self.range().end;
         let first = envelope.first_sequence;
-        if !self.links.is_empty() && first > next {
+        let known = self.has_begin || !self.links.is_empty();
+        if known && first > next {
             problems.push(format!("{next} to {} are missing", first - 1));
-        } else if !self.links.is_empty() && first < next {
+        } else if known && first < next {
             problems.push(format!("it is there again; {next} was next"));
         }
         let computed = self.chain.next(first, envelope.count, &envelope.digest);
         let stored = Chain::from_bytes(delivered);
-        // What came before the first retained envelope can't be computed again.
-        let computable = !self.links.is_empty() || first == 0;
+        // Without a known beginning, what came before the first envelope can't be computed again.
+        let computable = known || first == 0;
         if computable && stored != Some(computed) {
             let stored = hex::encode(delivered);
             problems.push(format!(
@@ -123,7 +128,28 @@ impl Layer {
             hub,
             streams: BTreeMap::new(),
             differences: Vec::new(),
+            first_offset: 0,
             next_offset: None,
+        }
+    }
+
+    /// From where the log begins to be retained, and the heads of its origins there.
+    pub(crate) fn from_heads(hub: HubPath, first_offset: u64, heads: &[RetainedHead]) -> Layer {
+        let stream = |head: &RetainedHead| {
+            let origin = Origin::try_from(head.origin.as_ref()?).ok()?;
+            let stream = Stream {
+                chain: Chain::from_bytes(&head.chain)?,
+                ended: head.first_sequence,
+                has_begin: true,
+                ..Stream::default()
+            };
+            Some((origin, stream))
+        };
+        Layer {
+            streams: heads.iter().filter_map(stream).collect(),
+            first_offset,
+            next_offset: (first_offset > 0).then_some(first_offset),
+            ..Layer::new(hub)
         }
     }
 

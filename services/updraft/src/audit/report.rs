@@ -39,6 +39,13 @@ impl Report {
         if self.differences.len() > PRINTED {
             println!("… and {} more", self.differences.len() - PRINTED);
         }
+        let shortened = self.hubs.iter().map(|audited| &audited.layer);
+        for layer in shortened.filter(|layer| layer.first_offset > 0) {
+            let (hub, first) = (&layer.hub, layer.first_offset);
+            println!(
+                "{hub}: verified from offset {first} on; what was before is deleted (retention)"
+            );
+        }
         if self.is_clean() {
             println!("nothing differs: all chains recomputed, all layers equal as far as they go");
         }
@@ -107,6 +114,7 @@ impl Report {
             let origins = origins.map(|(origin, stream)| self.origin_json(audited, origin, stream));
             json!({
                 "hub": audited.layer.hub.as_str(),
+                "first_offset": audited.layer.first_offset,
                 "origins": origins.collect::<Vec<_>>(),
             })
         });

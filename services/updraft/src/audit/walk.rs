@@ -1,10 +1,11 @@
-//! Reading a log from its beginning up to a known end.
+//! Reading a log from where it begins up to a known end.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::{Stream, StreamExt};
+use proto::Offset;
 use proto::rpc::{Delivery, TailResponse};
 use raft_log::client::{ClientError, LogClient, TailFrom};
 use tokio::time::{Instant, timeout_at};
@@ -14,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 type Tail = Pin<Box<dyn Stream<Item = Result<TailResponse, ClientError>> + Send>>;
 
-/// All envelopes below an offset, whichever nodes have them.
+/// All envelopes between two offsets, whichever nodes have them.
 pub(crate) struct Walk {
     tail: Tail,
     at: u64,
@@ -22,10 +23,15 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    pub(crate) fn new(log: &LogClient, until: u64) -> Walk {
+    pub(crate) fn new(log: &LogClient, from: u64, until: u64) -> Walk {
+        let tail = log.tail(TailFrom {
+            offset: Offset(from),
+            whole: true,
+            ..TailFrom::default()
+        });
         Walk {
-            tail: Box::pin(log.tail(TailFrom::default())),
-            at: 0,
+            tail: Box::pin(tail),
+            at: from,
             until,
         }
     }
@@ -39,7 +45,13 @@ impl Walk {
             let Ok(Some(response)) = response else {
                 bail!("the log ends at offset {}, not at {}", self.at, self.until);
             };
-            let mut response = response.context("read the log")?;
+            let mut response = match response {
+                Err(error @ ClientError::Deleted { .. }) => {
+                    return Err(error)
+                        .context("the log was shortened while it was read: try again");
+                }
+                response => response.context("read the log")?,
+            };
             self.at = self.at.max(response.next_offset);
             response
                 .deliveries

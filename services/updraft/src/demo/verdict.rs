@@ -115,7 +115,7 @@ async fn read_log(hub: &Observer, ledger: &Ledger) -> anyhow::Result<ReadLog> {
     let mut layer = Layer::new(path);
     let mut vibration = Vibration::default();
     let status = hub.client().status().await?;
-    let mut walk = Walk::new(hub.client(), status.next_offset);
+    let mut walk = Walk::new(hub.client(), 0, status.next_offset);
     while let Some(deliveries) = walk.next().await? {
         for delivery in &deliveries {
             layer.take(delivery);

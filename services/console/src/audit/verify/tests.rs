@@ -45,7 +45,7 @@ fn head(deliveries: &[Delivery]) -> OriginState {
 }
 
 fn verified(deliveries: &[Delivery]) -> Verifier {
-    let mut verifier = Verifier::from_start();
+    let mut verifier = Verifier::default();
     for delivery in deliveries {
         verifier.take(delivery);
     }
@@ -61,7 +61,7 @@ fn a_whole_log_is_verified_from_its_start_and_from_any_head() {
     let log = log();
     for start in 0..log.len() {
         let mut verifier = match start {
-            0 => Verifier::from_start(),
+            0 => Verifier::default(),
             _ => {
                 let offset = log[start].offset;
                 Verifier::from_heads(&[head(&log[..start])], offset)
@@ -198,7 +198,7 @@ fn a_witness_with_another_chain_or_other_batches_is_told() {
         (other_batch, 2, "it has a batch that ends where none ends"),
     ] {
         // Before it is reached and after.
-        let mut early = Verifier::from_start();
+        let mut early = Verifier::default();
         early.take(&log[0]);
         early.hear("below", std::slice::from_ref(&state));
         early.take(&log[1]);
@@ -219,7 +219,7 @@ fn a_walk_from_the_beginning_extends_what_was_verified_live() {
     let log = log();
     let mut live = Verifier::from_heads(&[head(&log[..2])], log[2].offset);
     live.take(&log[2]);
-    let mut walk = Verifier::from_start();
+    let mut walk = Verifier::default();
     walk.hear("live", &live.begins());
     for delivery in &log[..2] {
         walk.take(delivery);
@@ -229,7 +229,7 @@ fn a_walk_from_the_beginning_extends_what_was_verified_live() {
     assert_eq!((stream(&live).from, stream(&live).to), (0, 6));
 
     // Whoever walks again agrees with where the extended part begins.
-    let mut again = Verifier::from_start();
+    let mut again = Verifier::default();
     for delivery in &log {
         again.take(delivery);
         again.hear("live", &live.begins());

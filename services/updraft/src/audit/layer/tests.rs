@@ -167,3 +167,49 @@ fn a_head_that_differs_is_found() {
         "{difference}"
     );
 }
+
+/// Where the log says that `log()` begins after its first two envelopes.
+fn retained_head(chain: &[u8]) -> RetainedHead {
+    RetainedHead {
+        origin: Some((&origin()).into()),
+        first_sequence: 3,
+        chain: chain.to_vec().into(),
+    }
+}
+
+#[test]
+fn a_log_that_has_deleted_its_beginning_is_proven_from_its_heads() {
+    let all = log();
+    let good = retained_head(&all[1].chain);
+    let found = |head: RetainedHead, rest: &[Delivery]| {
+        let mut layer = Layer::from_heads("acme.line".parse().unwrap(), 103, &[head]);
+        rest.iter().for_each(|delivery| layer.take(delivery));
+        layer.finish(&[super::tests::head(&all, 10)]);
+        layer
+            .differences
+            .first()
+            .map(|difference| difference.what.clone())
+    };
+    assert_eq!(found(good.clone(), &all[2..]), None);
+    let table = [
+        (
+            good.clone(),
+            &all[3..],
+            "offset 106 stands where 103 was next",
+        ),
+        (retained_head(&[7; 32]), &all[2..], "the log says chain"),
+        (
+            good,
+            &[][..],
+            "the log says it has all below 10, but 3 is missing",
+        ),
+    ];
+    for (head, rest, what) in table {
+        let found = found(head, rest).unwrap();
+        assert!(found.starts_with(what), "{what}: {found}");
+    }
+    // Everything is deleted.
+    let mut end = retained_head(&all[3].chain);
+    end.first_sequence = 10;
+    assert_eq!(found(end, &[]), None);
+}
