@@ -135,6 +135,8 @@ pub(super) struct Shared {
     pub(super) identity: Identity,
     /// Told when appends that waited may try again.
     pub(super) room: Notify,
+    /// Told when the log has stopped.
+    stopped: Notify,
     state: Mutex<State>,
     /// There is work: for a writer that is a thread, and for one that is a task.
     work: Condvar,
@@ -173,6 +175,7 @@ impl Shared {
             disk,
             identity: options.identity(),
             room: Notify::new(),
+            stopped: Notify::new(),
             state: Mutex::new(state),
             work: Condvar::new(),
             work_for_task: Notify::new(),
@@ -300,6 +303,19 @@ impl Shared {
         self.room.notify_waiters();
     }
 
+    /// Resolves with the error that has ended the log.
+    pub(super) async fn stopped(&self) -> Error {
+        loop {
+            let stopped = self.stopped.notified();
+            tokio::pin!(stopped);
+            stopped.as_mut().enable();
+            if let Some(error) = &self.lock().stopped {
+                return error.clone();
+            }
+            stopped.await;
+        }
+    }
+
     /// Ends the log: every request that waits and every later one fails with the first error.
     pub(super) fn stop(&self, error: Error) {
         let mut state = self.lock();
@@ -307,6 +323,7 @@ impl Shared {
         let queue = std::mem::take(&mut state.queue);
         drop(state);
         self.room.notify_waiters();
+        self.stopped.notify_waiters();
         for request in queue {
             request.into_done()(Err(error.clone()));
         }
