@@ -16,6 +16,7 @@ use crate::look::Look;
 
 /// Something that must hold.
 pub trait Invariant: Debug {
+    /// That of its file.
     fn name(&self) -> &'static str;
 
     /// Takes in what happened since the last look; an error says how it is broken.
@@ -42,6 +43,14 @@ pub struct End {
 pub struct Violation {
     pub invariant: &'static str,
     pub what: String,
+}
+
+/// Those with these names, or all.
+#[must_use]
+pub fn named(names: &[String]) -> Vec<Box<dyn Invariant>> {
+    let mut invariants = all();
+    invariants.retain(|invariant| names.is_empty() || names.iter().any(|n| n == invariant.name()));
+    invariants
 }
 
 #[must_use]
