@@ -67,3 +67,6 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(recovers::Recovers),
     ]
 }
+
+#[cfg(test)]
+mod tests;
