@@ -296,6 +296,13 @@ impl Node {
     /// Resolves when Raft has stopped by itself, because its storage failed or the node was told to
     /// end; says why.
     pub async fn stopped(&self) -> String {
+        tokio::select! {
+            reason = self.raft_stopped() => reason,
+            error = self.shared.segments.stopped() => error.to_string(),
+        }
+    }
+
+    async fn raft_stopped(&self) -> String {
         let mut metrics = self.raft.metrics();
         loop {
             if let Err(fatal) = &metrics.borrow_watched().running_state {

@@ -419,6 +419,12 @@ impl Segments {
         read::scrub(&self.inner.shared, first_index)
     }
 
+    /// Resolves when an error has stopped the log, or it was closed. Nobody else may notice: the
+    /// writer also writes when it is idle.
+    pub async fn stopped(&self) -> Error {
+        self.inner.shared.stopped().await
+    }
+
     /// Waits until the writer has written what was queued and has given up the directory; a writer
     /// that is a task does so afterwards. Blocks. Every later request fails with [`Error::Closed`].
     pub fn close(&self) {

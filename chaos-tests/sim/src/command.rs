@@ -11,8 +11,8 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::disk::Lie;
-use crate::entropy;
 use crate::world::{self, Outcome};
+use crate::{entropy, invariants};
 
 /// The log of a hub in a simulated world: network, disks and clocks fail by a seed, and whatever
 /// must hold is checked all the while.
@@ -25,6 +25,9 @@ struct Options {
     /// Break a promise on purpose: the simulation must notice
     #[arg(long = "break", value_name = "PROMISE")]
     broken: Option<Promise>,
+    /// Check only these invariants, as their files are called (with dashes)
+    #[arg(long = "judge", value_name = "INVARIANT", value_parser = known_invariant)]
+    judges: Vec<String>,
     /// How many seeds run at once
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -39,11 +42,19 @@ struct Options {
     verbose: u8,
 }
 
+fn known_invariant(name: &str) -> Result<String, String> {
+    let known: Vec<_> = invariants::all().iter().map(|i| i.name()).collect();
+    let is_known = known.contains(&name);
+    is_known
+        .then(|| name.to_owned())
+        .ok_or_else(|| format!("it is one of {known:?}"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Promise {
-    /// No sync reaches the disk
+    /// No fdatasync reaches the disk
     Fsync,
-    /// Syncs of the votes don't
+    /// No fdatasync of the votes does
     Vote,
     /// A repeated append is taken again (needs the feature `sabotage`)
     Dedupe,
@@ -110,8 +121,8 @@ pub fn main() -> ExitCode {
 fn one(options: &Options) -> anyhow::Result<bool> {
     let seed = options.seeds.first;
     let lie = match options.broken {
-        Some(Promise::Fsync) => Lie::AllSyncs,
-        Some(Promise::Vote) => Lie::VoteSyncs,
+        Some(Promise::Fsync) => Lie::Data,
+        Some(Promise::Vote) => Lie::Votes,
         Some(Promise::Dedupe) => {
             let is_set = std::env::var("UPDRAFT_SABOTAGE").is_ok_and(|s| s.contains("dedupe-off"));
             anyhow::ensure!(
@@ -123,13 +134,14 @@ fn one(options: &Options) -> anyhow::Result<bool> {
         None => Lie::None,
     };
     tell(options.verbose);
+    let judges = options.judges.clone();
     // A thread of its own, on which nothing random has happened yet.
     let thread = std::thread::Builder::new()
         .name(format!("seed-{seed}"))
         .stack_size(16 << 20)
         .spawn(move || {
             entropy::seed(seed);
-            world::run(seed, lie)
+            world::run(seed, lie, &judges)
         })?;
     let started = Instant::now();
     let outcome = thread.join().map_err(|panic| {
@@ -179,7 +191,15 @@ fn replay(options: &Options, seed: u64) -> String {
     let broken = options
         .broken
         .map(|promise| format!(" --break {}", promise.name()));
-    format!("cargo sim --seeds {seed}{} -v", broken.unwrap_or_default())
+    let judges: String = options
+        .judges
+        .iter()
+        .map(|name| format!(" --judge {name}"))
+        .collect();
+    format!(
+        "cargo sim --seeds {seed}{}{judges} -v",
+        broken.unwrap_or_default()
+    )
 }
 
 fn tell(verbose: u8) {
@@ -239,6 +259,9 @@ fn start(options: &Options, seed: u64) -> anyhow::Result<Child> {
     command.arg("--seeds").arg(seed.to_string());
     if let Some(promise) = options.broken {
         command.args(["--break", promise.name()]);
+    }
+    for judge in &options.judges {
+        command.args(["--judge", judge]);
     }
     if options.json {
         command.arg("--json");

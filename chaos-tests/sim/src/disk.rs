@@ -149,10 +149,10 @@ pub enum Fault {
 pub enum Lie {
     #[default]
     None,
-    /// No sync reaches the disk.
-    AllSyncs,
-    /// Syncs of the votes don't.
-    VoteSyncs,
+    /// No fdatasync reaches the disk: names are kept, what is written to them is not.
+    Data,
+    /// No fdatasync of the votes does.
+    Votes,
 }
 
 #[derive(Debug, Default)]
@@ -422,10 +422,8 @@ impl Disk for SimDisk {
     fn sync_directory(&self) -> io::Result<()> {
         let mut inner = self.inner()?;
         inner.spend()?;
-        if inner.lie != Lie::AllSyncs {
-            inner.folder(&self.path).sync();
-            inner.version += 1;
-        }
+        inner.folder(&self.path).sync();
+        inner.version += 1;
         Ok(())
     }
 
@@ -492,14 +490,22 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.inner()?;
-        let result = inner.spend();
         let ignored = match inner.lie {
             Lie::None => false,
-            Lie::AllSyncs => true,
-            Lie::VoteSyncs => self.is_vote,
+            Lie::Data => true,
+            Lie::Votes => self.is_vote,
         };
+        if ignored {
+            return inner.spend();
+        }
+        drop(inner);
+        self.sync_all()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let mut inner = self.inner()?;
+        let result = inner.spend();
         match &result {
-            Ok(()) if ignored => {}
             Ok(()) => {
                 inner.version += 1;
                 lock(&self.content).sync();
@@ -508,9 +514,5 @@ impl DiskFile for SimFile {
             Err(_) => lock(&self.content).lose_writes(),
         }
         result
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync_data()
     }
 }

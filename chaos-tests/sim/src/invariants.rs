@@ -16,6 +16,7 @@ use crate::look::Look;
 
 /// Something that must hold.
 pub trait Invariant: Debug {
+    /// That of its file.
     fn name(&self) -> &'static str;
 
     /// Takes in what happened since the last look; an error says how it is broken.
@@ -44,6 +45,14 @@ pub struct Violation {
     pub what: String,
 }
 
+/// Those with these names, or all.
+#[must_use]
+pub fn named(names: &[String]) -> Vec<Box<dyn Invariant>> {
+    let mut invariants = all();
+    invariants.retain(|invariant| names.is_empty() || names.iter().any(|n| n == invariant.name()));
+    invariants
+}
+
 #[must_use]
 pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
@@ -58,3 +67,6 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(recovers::Recovers),
     ]
 }
+
+#[cfg(test)]
+mod tests;

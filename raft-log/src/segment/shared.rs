@@ -174,6 +174,8 @@ pub(super) struct Shared {
     pub(super) segment_bytes: u64,
     /// Told when appends that waited may try again.
     pub(super) room: Notify,
+    /// Told when the log has stopped.
+    stopped: Notify,
     state: Mutex<State>,
     /// For the writer.
     work: Bell,
@@ -237,6 +239,7 @@ impl Shared {
             identity: options.identity(),
             segment_bytes: options.segment_bytes,
             room: Notify::new(),
+            stopped: Notify::new(),
             state: Mutex::new(state),
             work: Bell::default(),
             upkeep: Bell::default(),
@@ -421,6 +424,19 @@ impl Shared {
         self.room.notify_waiters();
     }
 
+    /// Resolves with the error that has ended the log.
+    pub(super) async fn stopped(&self) -> Error {
+        loop {
+            let stopped = self.stopped.notified();
+            tokio::pin!(stopped);
+            stopped.as_mut().enable();
+            if let Some(error) = &self.lock().stopped {
+                return error.clone();
+            }
+            stopped.await;
+        }
+    }
+
     /// Ends the log: every request that waits and every later one fails with the first error.
     pub(super) fn stop(&self, error: Error) {
         let mut state = self.lock();
@@ -429,6 +445,7 @@ impl Shared {
         drop(state);
         self.room.notify_waiters();
         self.upkeep.ring();
+        self.stopped.notify_waiters();
         for request in queue {
             request.into_done()(Err(error.clone()));
         }

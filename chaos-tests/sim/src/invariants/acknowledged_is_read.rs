@@ -46,7 +46,7 @@ impl AcknowledgedIsRead {
 
 impl Invariant for AcknowledgedIsRead {
     fn name(&self) -> &'static str {
-        "acknowledged is read"
+        "acknowledged-is-read"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

@@ -9,7 +9,7 @@ pub(super) struct CommittedOnQuorum;
 
 impl Invariant for CommittedOnQuorum {
     fn name(&self) -> &'static str {
-        "committed on a quorum"
+        "committed-on-quorum"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

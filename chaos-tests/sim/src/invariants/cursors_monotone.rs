@@ -72,7 +72,7 @@ impl CursorsMonotone {
 
 impl Invariant for CursorsMonotone {
     fn name(&self) -> &'static str {
-        "cursors monotone"
+        "cursors-monotone"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

@@ -17,7 +17,7 @@ pub(super) struct ElectionSafety {
 
 impl Invariant for ElectionSafety {
     fn name(&self) -> &'static str {
-        "election safety"
+        "election-safety"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

@@ -14,7 +14,7 @@ pub(super) struct EqualState {
 
 impl Invariant for EqualState {
     fn name(&self) -> &'static str {
-        "equal state"
+        "equal-state"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

@@ -14,7 +14,7 @@ pub(super) struct ExactlyOnce {
 
 impl Invariant for ExactlyOnce {
     fn name(&self) -> &'static str {
-        "exactly once"
+        "exactly-once"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

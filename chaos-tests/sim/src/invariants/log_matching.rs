@@ -89,7 +89,7 @@ impl LogMatching {
 
 impl Invariant for LogMatching {
     fn name(&self) -> &'static str {
-        "log matching"
+        "log-matching"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

@@ -34,7 +34,7 @@ impl OrderPerProducer {
 
 impl Invariant for OrderPerProducer {
     fn name(&self) -> &'static str {
-        "order per producer"
+        "order-per-producer"
     }
 
     fn check(&mut self, look: &Look<'_>) -> Result<(), String> {

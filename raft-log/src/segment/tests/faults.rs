@@ -32,6 +32,23 @@ fn the_first_error_answers_everything() {
     }
 }
 
+/// Nobody waits for the write that comes of idleness, so nobody else would notice.
+#[test]
+fn an_error_while_idle_is_told() {
+    let options = Options {
+        idle: Duration::from_millis(1),
+        ..options(1 << 20)
+    };
+    // The first change after those of the start is the durable mark.
+    let log = (0..100).find_map(|after| {
+        let disk = FaultyDisk::default();
+        disk.fail_after(after, ErrorKind::Other);
+        try_open(&disk, &options).ok()
+    });
+    let (log, _) = log.unwrap();
+    assert!(matches!(block_on(log.stopped()), Error::Io { .. }));
+}
+
 #[test]
 fn an_error_reaches_all_that_wait() {
     let disk = FaultyDisk::default();
