@@ -65,6 +65,7 @@ impl Host {
             memory_bytes: 48 << 10,
             retention: Default::default(),
             disk: Default::default(),
+            quota_bytes_per_second: None,
             tls: None,
             environment: machine.clone(),
         };
