@@ -188,16 +188,19 @@ fn report(options: &Options, seed: u64, outcome: &Outcome, took: Duration) {
 }
 
 fn replay(options: &Options, seed: u64) -> String {
+    let sim = match options.broken {
+        Some(Promise::Dedupe) => {
+            "UPDRAFT_SABOTAGE=dedupe-off cargo run -q -p updraft-sim --features sabotage --"
+        }
+        _ => "cargo sim",
+    };
     let broken = options
         .broken
         .map(|promise| format!(" --break {}", promise.name()));
-    let judges: String = options
-        .judges
-        .iter()
-        .map(|name| format!(" --judge {name}"))
-        .collect();
+    let judges = options.judges.iter().map(|name| format!(" --judge {name}"));
+    let judges: String = judges.collect();
     format!(
-        "cargo sim --seeds {seed}{}{judges} -v",
+        "{sim} --seeds {seed}{}{judges} -v",
         broken.unwrap_or_default()
     )
 }

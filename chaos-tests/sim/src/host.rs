@@ -116,11 +116,14 @@ impl Host {
             Err(error) => format!("{error:#}"),
         };
         tracing::debug!(node = self.id, reason = ended, "ended");
+        self.end(ended);
+        std::future::pending().await
+    }
+
+    fn end(&self, reason: String) {
         let mut state = self.state();
         state.node = None;
-        state.ended = Some(ended);
-        drop(state);
-        std::future::pending().await
+        state.ended = Some(reason);
     }
 
     async fn serve(&self, shutdown: CancellationToken) -> anyhow::Result<String> {

@@ -58,7 +58,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
     vec![
         Box::new(election_safety::ElectionSafety::default()),
         Box::new(log_matching::LogMatching::default()),
-        Box::new(committed_on_quorum::CommittedOnQuorum::default()),
+        Box::new(committed_on_quorum::CommittedOnQuorum),
         Box::new(acknowledged_is_read::AcknowledgedIsRead::default()),
         Box::new(order_per_producer::OrderPerProducer::default()),
         Box::new(exactly_once::ExactlyOnce::default()),

@@ -1,4 +1,5 @@
-//! The writer thread: the only one that changes files.
+//! The writer: the only one that changes files, on a thread of its own (where disks are simulated, a
+//! task).
 //!
 //! It takes all requests that wait. Appends that follow each other become one vectored write and
 //! one fdatasync, whatever their number, up to the end of a segment or [`CHUNK_BYTES`]; then

@@ -4,7 +4,7 @@ use super::Invariant;
 use crate::history::Event;
 use crate::look::Look;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CommittedOnQuorum;
 
 impl Invariant for CommittedOnQuorum {

@@ -98,9 +98,15 @@ fn what_clients_must_not_see() {
     refuses(name, &[acknowledged(0, 0), read(1, 0, id(1, 1))]);
     refuses(name, &[read(1, 0, id(1, 0)), read(2, 0, id(1, 1))]);
     refuses(name, &[read(1, 0, id(1, 0)), read(1, 2, id(1, 2))]);
-    refuses("order-per-producer", &[read(1, 0, id(1, 1)), read(1, 1, id(1, 0))]);
+    refuses(
+        "order-per-producer",
+        &[read(1, 0, id(1, 1)), read(1, 1, id(1, 0))],
+    );
     let name = "exactly-once";
-    refuses(name, &[submitted(0), read(1, 0, id(1, 0)), read(1, 1, id(1, 0))]);
+    refuses(
+        name,
+        &[submitted(0), read(1, 0, id(1, 0)), read(1, 1, id(1, 0))],
+    );
     refuses(name, &[submitted(0), read(1, 0, id(1, 1))]);
     let name = "cursors-monotone";
     refuses(name, &[claimed("a", 1, 7, 7), claimed("b", 2, 6, 7)]);
@@ -143,7 +149,9 @@ fn a_leader_without_the_votes_of_a_quorum() {
         )
     };
     let (this, later) = (Some((2, 1)), Some((2, 3)));
-    judge.check(&look(with_votes([this, None, later]), &[])).unwrap();
+    judge
+        .check(&look(with_votes([this, None, later]), &[]))
+        .unwrap();
     let forgotten = with_votes([this, None, Some((1, 3))]);
     assert!(judge.check(&look(forgotten, &[])).is_err());
 }
@@ -155,11 +163,23 @@ fn logs_that_do_not_match() {
         let looked = look(nodes(vec![first, second]), &[]);
         invariant("log-matching").check(&looked).is_ok()
     };
-    assert!(passes(disk(&[a.clone(), b.clone()]), disk(&[a.clone(), b.clone()])));
+    assert!(passes(
+        disk(&[a.clone(), b.clone()]),
+        disk(&[a.clone(), b.clone()])
+    ));
     // Another content, another predecessor, another entry that was applied.
-    assert!(!passes(disk(&[a.clone(), b.clone()]), disk(&[a.clone(), entry(2, 1, 21)])));
-    assert!(!passes(disk(&[a.clone(), b.clone()]), disk(&[entry(1, 2, 10), b])));
-    assert!(!passes(disk(std::slice::from_ref(&a)), disk(&[entry(1, 2, 10)])));
+    assert!(!passes(
+        disk(&[a.clone(), b.clone()]),
+        disk(&[a.clone(), entry(2, 1, 21)])
+    ));
+    assert!(!passes(
+        disk(&[a.clone(), b.clone()]),
+        disk(&[entry(1, 2, 10), b])
+    ));
+    assert!(!passes(
+        disk(std::slice::from_ref(&a)),
+        disk(&[entry(1, 2, 10)])
+    ));
 }
 
 #[test]
@@ -209,8 +229,14 @@ fn states_that_differ() {
         ..Durable::default()
     };
     let mut judge = invariant("equal-state");
-    judge.check(&look(nodes(vec![with(1), with(1)]), &[])).unwrap();
-    assert!(judge.check(&look(nodes(vec![with(1), with(2)]), &[])).is_err());
+    judge
+        .check(&look(nodes(vec![with(1), with(1)]), &[]))
+        .unwrap();
+    assert!(
+        judge
+            .check(&look(nodes(vec![with(1), with(2)]), &[]))
+            .is_err()
+    );
     let end = |hash: u8| End {
         states: vec![(1, 9, vec![0]), (2, 9, vec![hash])],
         ..End::default()

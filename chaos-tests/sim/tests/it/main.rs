@@ -1,6 +1,8 @@
 //! The simulation over a fixed set of seeds, and the controls: with a promise broken on purpose it
 //! must go red.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::process::{Command, Output};
 
 use serde_json::Value;
