@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures::FutureExt;
 use proto::Nanos;
 use proto::rpc::command::Operation;
 use proto::rpc::{Command, InitHub};
@@ -107,7 +108,11 @@ async fn what_may_have_been_taken_is_never_appended_again() {
     };
     assert!(matches!(window.answer(forgotten), Outcome::Refused(_)));
     assert!(!window.has_producer());
-    assert!(matches!(sent_twice.await, Err(AppendError::Unknown)));
+    let outcome = sent_twice.now_or_never();
+    assert!(
+        matches!(outcome, Some(Err(AppendError::Unknown))),
+        "{outcome:?}"
+    );
 
     open(&mut state, &mut window);
     let again = window.unanswered();
