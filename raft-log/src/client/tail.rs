@@ -64,7 +64,9 @@ impl Tail {
                     self.leave();
                     tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
-                Ok(Some(response)) if self.from.whole && response.first_offset > self.from.offset.0 => {
+                Ok(Some(response))
+                    if self.from.whole && response.first_offset > self.from.offset.0 =>
+                {
                     self.done = true;
                     return Some(Err(ClientError::Deleted {
                         from: self.from.offset.0,

@@ -103,7 +103,11 @@ mod tests {
             let outcome = quota.take(&ONE, bytes, at(millis));
             assert_eq!(outcome.is_ok(), taken, "{bytes} at {millis}: {outcome:?}");
         }
-        assert!(quota.take(&Bytes::from_static(b"two"), 1, at(99_000)).is_ok());
+        assert!(
+            quota
+                .take(&Bytes::from_static(b"two"), 1, at(99_000))
+                .is_ok()
+        );
     }
 
     #[test]

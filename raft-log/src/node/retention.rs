@@ -99,7 +99,10 @@ fn choose(bounds: Bounds, checkpoints: &[u64], segments: &[SegmentInfo]) -> Opti
     let aged = checkpoints.iter().rev().find(|at| **at < bounds.aged);
     let freeing = freeing(bounds.wanted, checkpoints, segments);
     let wished = aged.copied().max(freeing)?;
-    let chosen = checkpoints.iter().rev().find(|at| **at <= wished && **at < allowed);
+    let chosen = checkpoints
+        .iter()
+        .rev()
+        .find(|at| **at <= wished && **at < allowed);
     chosen.copied()
 }
 
@@ -110,11 +113,15 @@ fn freeing(bytes: u64, checkpoints: &[u64], segments: &[SegmentInfo]) -> Option<
         return None;
     }
     let freed = |up_to: u64| -> u64 {
-        let gone = segments.iter().filter(|it| it.last_index.is_some_and(|last| last <= up_to));
+        let gone = segments
+            .iter()
+            .filter(|it| it.last_index.is_some_and(|last| last <= up_to));
         gone.map(|segment| segment.bytes).sum()
     };
     let pairs = checkpoints.iter().zip(checkpoints.iter().skip(1));
-    let enough = pairs.into_iter().find(|(before, _)| freed(**before) >= bytes);
+    let enough = pairs
+        .into_iter()
+        .find(|(before, _)| freed(**before) >= bytes);
     enough.map(|(_, at)| *at).or(checkpoints.last().copied())
 }
 
@@ -200,7 +207,9 @@ impl Node {
             offset => self.shared.log_index(offset.max(first)),
         };
         let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-        let beyond = config.max_bytes.map_or(0, |most| bytes.saturating_sub(most));
+        let beyond = config
+            .max_bytes
+            .map_or(0, |most| bytes.saturating_sub(most));
         let share = self.space.room().total / SESSION_SHARE;
         let aged = config.max_age.map(|age| self.younger_than(age, now));
         Ok(Bounds {
@@ -306,7 +315,10 @@ impl Node {
                 pin("cursor", false, state.cursors.lowest_limited()),
                 pin("session", false, state.sessions.lowest(now)),
             ];
-            (state.next_offset, pins.into_iter().flatten().collect::<Vec<_>>())
+            (
+                state.next_offset,
+                pins.into_iter().flatten().collect::<Vec<_>>(),
+            )
         };
         let young = self.first_younger(self.config.retention.min_age, now);
         pins.extend(young.map(|offset| ("min_age".to_owned(), offset, true)));
@@ -364,8 +376,11 @@ impl Node {
     /// Why this node, if it leads, takes no data.
     pub(super) fn refuses_data(&self) -> Option<String> {
         let metrics = self.raft.metrics();
-        let voters = metrics.borrow_watched().membership_config.membership().voter_ids().count();
-        let reason = self.space.refuses(voters, self.patience())?;
+        let voters: Vec<u64> = {
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().voter_ids().collect()
+        };
+        let reason = self.space.refuses(&voters, self.patience())?;
         let pinned_by = self.pinned_by();
         Some(format!(
             "{reason}; {pinned_by}; let the consumer catch up, raise log.disk.budget or give the \
@@ -400,7 +415,9 @@ fn age(nanos: i64) -> String {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RetainError> + Send + 'static,
 ) -> Result<T, RetainError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| RetainError::Ended)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| RetainError::Ended)?
 }
 
 #[cfg(test)]

@@ -182,7 +182,6 @@ impl Machine {
             }
         }
     }
-
 }
 
 /// The first of some checkpoints that is not damaged. The others are named and left where they

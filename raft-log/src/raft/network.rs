@@ -131,7 +131,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             .append_entries(limited(message, &option))
             .await;
         let answer = answer.map_err(|status| failed(&status))?.into_inner();
-        self.peers.heard(self.target.node_id, answer.space.unwrap_or_default());
+        self.peers
+            .heard(self.target.node_id, answer.space.unwrap_or_default());
         Ok(match answer.result.ok_or_else(|| missing("result"))? {
             Answer::Accepted(_) => AppendEntriesResponse::Success,
             Answer::Conflict(_) => AppendEntriesResponse::Conflict,

@@ -20,7 +20,11 @@ impl Peers {
     /// anything.
     pub(crate) fn space(&self, now: Instant, patience: Duration) -> BTreeMap<u64, SpaceShort> {
         let peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = peers.iter().filter(|(_, (_, at))| now.saturating_duration_since(*at) <= patience);
-        recent.map(|(node_id, (space, _))| (*node_id, *space)).collect()
+        let recent = peers
+            .iter()
+            .filter(|(_, (_, at))| now.saturating_duration_since(*at) <= patience);
+        recent
+            .map(|(node_id, (space, _))| (*node_id, *space))
+            .collect()
     }
 }

@@ -87,18 +87,24 @@ impl State {
         let invalid = |message: String| refusal(RefusalKind::Invalid, message);
         if before > self.next_offset {
             let end = self.next_offset;
-            return Err(invalid(format!("offset {before} is beyond the log's end {end}")));
+            return Err(invalid(format!(
+                "offset {before} is beyond the log's end {end}"
+            )));
         }
         // The leader looked before; a cursor may have been claimed since (I2).
         let pin = self.cursors.lowest_pinning();
         if let Some((name, at)) = pin.filter(|(_, at)| *at < before && !retains_anyway()) {
-            return Err(invalid(format!("cursor {name:?} has not passed offset {at}")));
+            return Err(invalid(format!(
+                "cursor {name:?} has not passed offset {at}"
+            )));
         }
         let heads: Option<BTreeMap<Origin, Head>> = retain.heads.iter().map(head).collect();
         self.retention.heads = heads.ok_or_else(|| invalid("a head that is none".into()))?;
         let first = std::mem::replace(&mut self.retention.first_offset, before);
         let passed = self.cursors.move_on(before);
-        let passed = passed.into_iter().chain(self.sessions.move_on(before, self.time));
+        let passed = passed
+            .into_iter()
+            .chain(self.sessions.move_on(before, self.time));
         for (name, at) in passed {
             self.retention.record(Lost {
                 name,

@@ -419,5 +419,9 @@ fn a_checkpoint_is_the_whole_state() {
     );
     let copy = State::from_bytes(&state.to_bytes().unwrap()).unwrap();
     assert_eq!(copy.hash(), state.hash());
-    assert!(State::from_bytes(&[9, 0]).unwrap_err().contains("not known"));
+    assert!(
+        State::from_bytes(&[9, 0])
+            .unwrap_err()
+            .contains("not known")
+    );
 }

@@ -25,8 +25,8 @@ pub use self::scalar::{OneOrMany, Place, Placed, Scalar};
 pub use self::schema::{Shape, schema, schema_text};
 pub use self::sections::{
     BrokerConfig, DiskSection, HistorianBackend, HistorianConfig, HubSection, LaneRule, LogConfig,
-    NodeSection, ParentConfig, PostgresConfig, QuotaSection, RetentionSection, RulesConfig, ScopeRule,
-    TelemetryConfig, TlsConfig,
+    NodeSection, ParentConfig, PostgresConfig, QuotaSection, RetentionSection, RulesConfig,
+    ScopeRule, TelemetryConfig, TlsConfig,
 };
 pub use self::value::{HostPort, HttpUrl, LogFilter, Secret, Share};
 

@@ -51,7 +51,8 @@ fn state() -> State {
 
 fn lost(state: &State) -> Vec<(String, u64, u64)> {
     let lost = state.retention.lost();
-    lost.map(|it| (it.name, it.from_offset, it.to_offset)).collect()
+    lost.map(|it| (it.name, it.from_offset, it.to_offset))
+        .collect()
 }
 
 #[test]
@@ -59,10 +60,16 @@ fn never_goes_back_and_is_idempotent() {
     let mut state = state();
     for (before, first) in [(40, 40), (40, 40), (30, 40), (60, 60)] {
         let applied = apply(&mut state, Operation::Retain(retain(before)));
-        assert!(matches!(applied, Applied::Done { .. }), "{before}: {applied:?}");
+        assert!(
+            matches!(applied, Applied::Done { .. }),
+            "{before}: {applied:?}"
+        );
         assert_eq!(state.retention.first_offset, first);
         let head = state.retention.heads[&origin()];
-        assert_eq!(head.first_sequence, first, "the heads are those of the offset");
+        assert_eq!(
+            head.first_sequence, first,
+            "the heads are those of the offset"
+        );
     }
     let copy = State::from_bytes(&state.to_bytes().unwrap()).unwrap();
     assert_eq!(copy.hash(), state.hash());

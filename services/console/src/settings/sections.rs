@@ -71,7 +71,10 @@ fn time(key: &str, time: Duration) -> (String, String) {
 }
 
 fn optional(key: &str, value: Option<impl Display>) -> (String, String) {
-    row(key, value.map_or("none".to_owned(), |value| value.to_string()))
+    row(
+        key,
+        value.map_or("none".to_owned(), |value| value.to_string()),
+    )
 }
 
 fn list<T: Display>(values: impl IntoIterator<Item = T>) -> String {
@@ -123,11 +126,17 @@ fn log(log: &LogConfig) -> Rows {
         time("linger", *log.linger),
         time("retention.min_age", *log.retention.min_age),
         optional("retention.max_age", max_age),
-        optional("retention.max_bytes", log.retention.max_bytes.map(|it| it.value)),
+        optional(
+            "retention.max_bytes",
+            log.retention.max_bytes.map(|it| it.value),
+        ),
         time("retention.session_age", *log.retention.session_age),
         optional("disk.budget", log.disk.budget.map(|it| it.value)),
         optional("disk.reserve", log.disk.reserve.map(|it| it.value)),
-        optional("quota.bytes_per_second", log.quota.bytes_per_second.map(|it| it.value)),
+        optional(
+            "quota.bytes_per_second",
+            log.quota.bytes_per_second.map(|it| it.value),
+        ),
     ]
 }
 

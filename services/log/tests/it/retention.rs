@@ -70,7 +70,10 @@ async fn until(
 }
 
 async fn claim(client: &LogClient, name: &str) -> CursorState {
-    client.claim_cursor(name, "test", LEASE, true).await.unwrap()
+    client
+        .claim_cursor(name, "test", LEASE, true)
+        .await
+        .unwrap()
 }
 
 async fn commit(client: &LogClient, claim: &CursorState, next_offset: u64) {
@@ -103,18 +106,25 @@ async fn a_pinning_cursor_keeps_what_it_has_not_passed() {
     let (status, _) = until(&client, "segments", |status, _| status.segments > 8).await;
     // Two more looks of the leader: it has had the chance to be wrong.
     let pinned = |_: &StatusResponse, it: &RetentionStatus| {
-        it.lowest_pin.as_ref().is_some_and(|pin| pin.name == "cursor/writer/sqlite")
+        it.lowest_pin
+            .as_ref()
+            .is_some_and(|pin| pin.name == "cursor/writer/sqlite")
     };
     let (_, at) = until(&client, "the pin is told", pinned).await;
     assert_eq!(at.first_offset, 0);
     assert_whole(&client, 0, 150).await;
 
     commit(&client, &writer, 70).await;
-    let (after, at) = until(&client, "segments go", |it, _| it.segments < status.segments).await;
+    let (after, at) = until(&client, "segments go", |it, _| {
+        it.segments < status.segments
+    })
+    .await;
     assert!(0 < at.first_offset && at.first_offset <= 70, "{at:?}");
     assert_whole(&client, at.first_offset, 150).await;
     // What is gone is proven from where it ends.
-    let [head] = &at.heads[..] else { panic!("{at:?}") };
+    let [head] = &at.heads[..] else {
+        panic!("{at:?}")
+    };
     assert_eq!(head.first_sequence, at.first_offset);
     let first = deliveries(&client, at.first_offset).await.remove(0);
     let envelope = first.envelope.unwrap();
@@ -124,7 +134,10 @@ async fn a_pinning_cursor_keeps_what_it_has_not_passed() {
 
     commit(&client, &writer, 150).await;
     append(&producer, 150..200).await;
-    until(&client, "more go", |it, at| at.first_offset > 70 && it.segments < after.segments).await;
+    until(&client, "more go", |it, at| {
+        at.first_offset > 70 && it.segments < after.segments
+    })
+    .await;
 }
 
 /// A tail from what is deleted goes on where the log begins and says so; who must have all gets an
@@ -147,7 +160,9 @@ async fn who_reads_what_is_deleted_is_told() {
     let first = responses[0].as_ref().unwrap();
     assert!(first.first_offset >= at.first_offset);
     assert!(first.deliveries.is_empty() && first.next_offset == first.first_offset);
-    let delivered = responses.iter().flat_map(|it| &it.as_ref().unwrap().deliveries);
+    let delivered = responses
+        .iter()
+        .flat_map(|it| &it.as_ref().unwrap().deliveries);
     assert_eq!(delivered.clone().next().unwrap().offset, first.first_offset);
     assert_eq!(delivered.count() as u64, 100 - first.first_offset);
 
@@ -196,7 +211,10 @@ async fn a_follower_that_was_away_ends_with_every_retained_record() {
     append(&producer, 20..200).await;
     let client = hub.client_of_node(hub.leader().await);
     let held = status.last_index;
-    let (_, at) = until(&client, "deletion beyond what it holds", |_, at| at.first_offset > 60).await;
+    let (_, at) = until(&client, "deletion beyond what it holds", |_, at| {
+        at.first_offset > 60
+    })
+    .await;
     // Its place in the log is gone on both others.
     for id in (1..=3).filter(|id| *id != away) {
         let first = first_segment_index(&hub.data_dir(id));
@@ -208,7 +226,12 @@ async fn a_follower_that_was_away_ends_with_every_retained_record() {
     let (_, now) = retention(&hub.client_of_node(away)).await;
     assert!(now.first_offset >= at.first_offset);
     for id in 1..=3 {
-        assert_whole(&hub.client_of_node(id), now.first_offset, status.next_offset).await;
+        assert_whole(
+            &hub.client_of_node(id),
+            now.first_offset,
+            status.next_offset,
+        )
+        .await;
     }
     // And it can lead: what it holds is what the others need.
     for id in (1..=3).filter(|id| *id != away).take(1) {
@@ -260,7 +283,10 @@ fn damage(path: &Path) {
 async fn a_damaged_checkpoint_stops_no_start() {
     let mut hub = Hub::start_with("acme", 1, EAGER).await;
     append(&hub.producer(), 0..120).await;
-    until(&hub.client(), "deletion", |it, at| at.first_offset > 20 && it.segments < 5).await;
+    until(&hub.client(), "deletion", |it, at| {
+        at.first_offset > 20 && it.segments < 5
+    })
+    .await;
     let data_dir = hub.data_dir(1);
     wait_for("old ones are removed", || checkpoints(&data_dir).len() < 6).await;
     for oldest in [false, true] {
@@ -288,7 +314,9 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", &size, "updraft-test"])
             .arg(directory.path())
             .output();
-        mounted.is_ok_and(|it| it.status.success()).then_some(SmallDisk(directory))
+        mounted
+            .is_ok_and(|it| it.status.success())
+            .then_some(SmallDisk(directory))
     }
 }
 
@@ -307,7 +335,10 @@ async fn a_full_disk_refuses_and_recovers_without_a_restart() {
     let (directory, log) = match &disk {
         Some(disk) => {
             let directory = tempfile::tempdir_in(disk.0.path()).unwrap();
-            (directory, "  retention: { min_age: 0s }\n  disk: { reserve: 1MiB }\n")
+            (
+                directory,
+                "  retention: { min_age: 0s }\n  disk: { reserve: 1MiB }\n",
+            )
         }
         None => {
             eprintln!("not allowed to mount a tmpfs: a budget of 8 MiB stands for the disk");
@@ -322,11 +353,16 @@ async fn a_full_disk_refuses_and_recovers_without_a_restart() {
     // More than fits: what does not waits.
     let appending = tokio::spawn(append_in_portions(producer, TOO_MANY));
     let full = |_: &StatusResponse, at: &RetentionStatus| {
-        at.space.as_ref().is_some_and(|space| !space.refused.is_empty())
+        at.space
+            .as_ref()
+            .is_some_and(|space| !space.refused.is_empty())
     };
     let (status, at) = until(&client, "the disk is full", full).await;
     let reason = at.space.unwrap().refused;
-    assert!(reason.contains("cursor/writer/sqlite keeps everything from offset 0"), "{reason}");
+    assert!(
+        reason.contains("cursor/writer/sqlite keeps everything from offset 0"),
+        "{reason}"
+    );
     assert!(status.next_offset < TOO_MANY, "nothing was refused");
     assert_eq!(at.first_offset, 0, "the cursor pins it");
     assert_whole(&client, 0, status.next_offset).await;
@@ -342,7 +378,10 @@ async fn a_full_disk_refuses_and_recovers_without_a_restart() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(appending.await.unwrap(), (0..TOO_MANY).map(Offset).collect::<Vec<_>>());
+    assert_eq!(
+        appending.await.unwrap(),
+        (0..TOO_MANY).map(Offset).collect::<Vec<_>>()
+    );
     let (status, at) = until(&client, "deletion", |_, at| at.first_offset > 0).await;
     assert_eq!(status.next_offset, TOO_MANY);
     assert_whole(&client, at.first_offset, TOO_MANY).await;
@@ -366,6 +405,43 @@ async fn append_in_portions(producer: Producer, count: u64) -> Vec<Offset> {
     offsets
 }
 
+/// The leader refuses before a majority of the disks is full, though its own has room (I5).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_refuses_when_a_majority_has_no_room() {
+    let mut hub = Hub::start("acme", 3).await;
+    append(&hub.producer(), 0..5).await;
+    let leader = hub.leader().await;
+    hub.set_log("  disk: { budget: 320KiB, reserve: 128KiB }\n");
+    for id in (1..=3).filter(|id| *id != leader) {
+        hub.stop_node(id).await;
+        hub.start_node(id).await;
+        hub.converged().await;
+    }
+    let appending = tokio::spawn(append_in_portions(hub.producer(), 400));
+    let leader = hub.client_of_node(hub.leader().await);
+    let full = |_: &StatusResponse, at: &RetentionStatus| {
+        at.space
+            .as_ref()
+            .is_some_and(|space| !space.refused.is_empty())
+    };
+    let (status, at) = until(&leader, "both others are full", full).await;
+    let space = at.space.unwrap();
+    assert!(
+        space.refused.contains("of the nodes ["),
+        "{}",
+        space.refused
+    );
+    assert!(
+        space.left > 1 << 20,
+        "the leader itself has room: {space:?}"
+    );
+    assert!(status.next_offset < 400 && !appending.is_finished());
+    appending.abort();
+    // Nobody has stopped: what frees space still goes in.
+    claim(&hub.client(), "writer/sqlite").await;
+    hub.converged().await;
+}
+
 /// A producer that is over its quota waits, loses nothing and keeps nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_over_its_quota_waits() {
@@ -377,12 +453,24 @@ async fn a_producer_over_its_quota_waits() {
     let client = hub.client();
     until(&client, "it has begun", |status, _| status.next_offset > 20).await;
     let modest = hub.producer();
-    modest.append(record("b", "at once"), None).await.unwrap().await.unwrap();
+    modest
+        .append(record("b", "at once"), None)
+        .await
+        .unwrap()
+        .await
+        .unwrap();
     assert!(!appending.is_finished(), "the greedy one has not waited");
     appending.await.unwrap();
-    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() > Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
+    );
     let found = payloads(&client, 0).await;
-    let found = found.iter().map(|(_, payload)| payload).filter(|it| *it != "at once");
+    let found = found
+        .iter()
+        .map(|(_, payload)| payload)
+        .filter(|it| *it != "at once");
     let numbers: Vec<u64> = found.map(|payload| number(payload)).collect();
     assert_eq!(numbers, (0..120).collect::<Vec<_>>());
 }

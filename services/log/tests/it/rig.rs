@@ -98,6 +98,11 @@ impl Hub {
         )
     }
 
+    /// Other keys of the section `log` from the next start of a node on.
+    pub(crate) fn set_log(&mut self, log: &str) {
+        log.clone_into(&mut self.log);
+    }
+
     pub(crate) async fn start_node(&mut self, id: u64) {
         let text = self.config(id, &self.data_dir(id));
         let config = kit::config::from_str("hub.yaml", &text).unwrap();

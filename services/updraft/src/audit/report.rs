@@ -42,7 +42,9 @@ impl Report {
         let shortened = self.hubs.iter().map(|audited| &audited.layer);
         for layer in shortened.filter(|layer| layer.first_offset > 0) {
             let (hub, first) = (&layer.hub, layer.first_offset);
-            println!("{hub}: verified from offset {first} on; what was before is deleted (retention)");
+            println!(
+                "{hub}: verified from offset {first} on; what was before is deleted (retention)"
+            );
         }
         if self.is_clean() {
             println!("nothing differs: all chains recomputed, all layers equal as far as they go");

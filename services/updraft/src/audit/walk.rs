@@ -47,7 +47,8 @@ impl Walk {
             };
             let mut response = match response {
                 Err(error @ ClientError::Deleted { .. }) => {
-                    return Err(error).context("the log was shortened while it was read: try again");
+                    return Err(error)
+                        .context("the log was shortened while it was read: try again");
                 }
                 response => response.context("read the log")?,
             };

@@ -39,7 +39,11 @@ fn kept(retention: &RetentionStatus) -> String {
 fn pinned(pin: &Pin) -> String {
     let age = Duration::from_secs(pin.age.unsigned_abs() / 1_000_000_000);
     let age = humantime::format_duration(age);
-    let limit = if pin.without_limit { "" } else { ", up to a limit" };
+    let limit = if pin.without_limit {
+        ""
+    } else {
+        ", up to a limit"
+    };
     format!(
         "{} keeps what is from offset {} on ({age} old){limit}",
         pin.name, pin.offset

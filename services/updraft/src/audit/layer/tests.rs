@@ -185,13 +185,24 @@ fn a_log_that_has_deleted_its_beginning_is_proven_from_its_heads() {
         let mut layer = Layer::from_heads("acme.line".parse().unwrap(), 103, &[head]);
         rest.iter().for_each(|delivery| layer.take(delivery));
         layer.finish(&[super::tests::head(&all, 10)]);
-        layer.differences.first().map(|difference| difference.what.clone())
+        layer
+            .differences
+            .first()
+            .map(|difference| difference.what.clone())
     };
     assert_eq!(found(good.clone(), &all[2..]), None);
     let table = [
-        (good.clone(), &all[3..], "offset 106 stands where 103 was next"),
+        (
+            good.clone(),
+            &all[3..],
+            "offset 106 stands where 103 was next",
+        ),
         (retained_head(&[7; 32]), &all[2..], "the log says chain"),
-        (good, &[][..], "the log says it has all below 10, but 3 is missing"),
+        (
+            good,
+            &[][..],
+            "the log says it has all below 10, but 3 is missing",
+        ),
     ];
     for (head, rest, what) in table {
         let found = found(head, rest).unwrap();
