@@ -376,13 +376,11 @@ impl Node {
     /// Why this node, if it leads, takes no data.
     pub(super) fn refuses_data(&self) -> Option<String> {
         let metrics = self.raft.metrics();
-        let voters = metrics
-            .borrow_watched()
-            .membership_config
-            .membership()
-            .voter_ids()
-            .count();
-        let reason = self.space.refuses(voters, self.patience())?;
+        let voters: Vec<u64> = {
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().voter_ids().collect()
+        };
+        let reason = self.space.refuses(&voters, self.patience())?;
         let pinned_by = self.pinned_by();
         Some(format!(
             "{reason}; {pinned_by}; let the consumer catch up, raise log.disk.budget or give the \

@@ -43,13 +43,13 @@ pub(crate) struct Room {
 impl Room {
     /// Bytes to free so that appends don't come near the reserve.
     fn wanted(&self) -> u64 {
-        (2 * self.reserve).saturating_sub(self.left)
+        self.reserve.saturating_mul(2).saturating_sub(self.left)
     }
 
     /// It is full below the reserve, and stays so until there is half of it more.
     fn is_full(&self, was_full: bool) -> bool {
         let needed = if was_full {
-            self.reserve + self.reserve / 2
+            self.reserve.saturating_add(self.reserve / 2)
         } else {
             self.reserve
         };
@@ -99,6 +99,8 @@ struct Inner {
     looked: Looked,
     looked_at: Option<Instant>,
     full: bool,
+    /// That the file system does not answer.
+    told: bool,
 }
 
 impl Space {
@@ -148,9 +150,18 @@ impl Space {
                 segments,
                 beside: beside.iter().sum(),
             },
+            // Only the budget counts then.
             Err(error) => {
-                tracing::warn!(%error, directory = %self.directory.display(), "can't tell how full the disk is");
-                return;
+                if !std::mem::replace(&mut self.inner().told, true) {
+                    let directory = self.directory.display();
+                    tracing::warn!(%error, %directory, "can't tell how full the disk is");
+                }
+                Looked {
+                    available: u64::MAX,
+                    size: u64::MAX,
+                    segments,
+                    beside: beside.iter().sum(),
+                }
             }
         };
         {
@@ -167,7 +178,10 @@ impl Space {
         let grown = segments.saturating_sub(looked.segments);
         let shrunk = looked.segments.saturating_sub(segments);
         let used = segments + looked.beside;
-        let available = looked.available.saturating_sub(grown) + shrunk;
+        let available = looked
+            .available
+            .saturating_sub(grown)
+            .saturating_add(shrunk);
         let total = self.config.budget.unwrap_or(looked.size).min(looked.size);
         let left = match self.config.budget {
             Some(budget) => budget.saturating_sub(used).min(available),
@@ -216,18 +230,15 @@ impl Space {
 
     /// Why a leader takes no data, if it does not: its own disk is full, or so many of the others
     /// are that those with room are no quorum of `voters`.
-    pub(crate) fn refuses(&self, voters: usize, patience: Duration) -> Option<String> {
+    pub(crate) fn refuses(&self, voters: &[u64], patience: Duration) -> Option<String> {
         if self.is_full() {
             return Some(self.reason("of this node"));
         }
         let peers = self.peers.space(Instant::now(), patience);
-        let full: Vec<u64> = peers
-            .into_iter()
-            .filter(|(_, it)| it.full)
-            .map(|it| it.0)
-            .collect();
-        let with_room = voters.saturating_sub(full.len());
-        (with_room < voters / 2 + 1).then(|| self.reason(&format!("of the nodes {full:?}")))
+        let is_full = |id: &&u64| peers.get(id).is_some_and(|it| it.full);
+        let full: Vec<u64> = voters.iter().filter(is_full).copied().collect();
+        let with_room = voters.len() - full.len();
+        (with_room < voters.len() / 2 + 1).then(|| self.reason(&format!("of the nodes {full:?}")))
     }
 
     fn reason(&self, whose: &str) -> String {

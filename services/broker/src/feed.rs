@@ -184,9 +184,9 @@ impl Source {
         });
         match tail.next().await {
             Some(Ok(response)) => {
-                let first = response.deliveries.first().map(|delivery| delivery.offset);
-                if let Some(first) = first.filter(|first| *first > position.0) {
-                    tracing::warn!(from = position.0, to = first, "records expired unread");
+                if response.first_offset > position.0 {
+                    let to = response.first_offset;
+                    tracing::warn!(from = position.0, to, "records expired unread");
                 }
                 let chunk = chunk(response);
                 (chunk.next > position).then_some(chunk)

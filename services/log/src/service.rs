@@ -171,7 +171,12 @@ impl rpc::log_server::Log for Log {
         self.check(request.group)?;
         let operation = request.command.and_then(|command| command.operation);
         let missing = || to_status(&refusal(RefusalKind::Invalid, "no operation"));
-        let applied = self.node.propose(operation.ok_or_else(missing)?).await;
+        let operation = operation.ok_or_else(missing)?;
+        if matches!(operation, Operation::Retain(_)) {
+            let message = "what is deleted is the leader's to propose; see log.retention";
+            return Err(to_status(&refusal(RefusalKind::Invalid, message)));
+        }
+        let applied = self.node.propose(operation).await;
         match applied.and_then(reply) {
             Ok(reply) => Ok(Response::new(rpc::ProposeResponse { reply: Some(reply) })),
             Err(refusal) => {

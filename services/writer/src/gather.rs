@@ -105,7 +105,7 @@ impl Gather {
     /// Takes what the log delivered. Returns offsets that the log does not have any more: the
     /// database was put back to a time before them, and they are lost to it.
     pub(crate) fn push(&mut self, response: TailResponse, now: Instant) -> Option<Range<u64>> {
-        let expected = self.waiting.back().map_or(self.next.0, end);
+        let expected = self.then.0;
         let first = response
             .deliveries
             .first()

@@ -30,135 +30,50 @@ fn records_stay_as_long_as_there_is_room() {
     assert_eq!(choose(free(), &CHECKPOINTS, &segments()), None);
 }
 
+/// Nothing pins; what is older than `aged` should go, and so many bytes.
+fn wish(aged: u64, wanted: u64) -> Bounds {
+    Bounds {
+        aged,
+        wanted,
+        ..free()
+    }
+}
+
+/// Everything should go; a cursor pins `kept`, and a session is at `session`, with its limit.
+fn pinned(kept: u64, session: u64, session_limit: u64) -> Bounds {
+    Bounds {
+        kept,
+        session,
+        session_limit,
+        ..wish(ALL, 0)
+    }
+}
+
+const ALL: u64 = u64::MAX;
+
 #[test]
 fn so_much_is_deleted_as_is_wished_and_allowed() {
-    let all = u64::MAX;
     let table = [
-        ("by age", Bounds { aged: 30, ..free() }, Some(29)),
-        ("within a segment", Bounds { aged: 29, ..free() }, Some(19)),
-        (
-            "everything",
-            Bounds {
-                aged: all,
-                ..free()
-            },
-            Some(39),
-        ),
-        (
-            "a pin",
-            Bounds {
-                aged: all,
-                kept: 25,
-                ..free()
-            },
-            Some(19),
-        ),
-        (
-            "a pin at a segment's end",
-            Bounds {
-                aged: all,
-                kept: 29,
-                ..free()
-            },
-            Some(19),
-        ),
-        (
-            "a pin behind it",
-            Bounds {
-                aged: all,
-                kept: 30,
-                ..free()
-            },
-            Some(29),
-        ),
-        (
-            "a pin in the first",
-            Bounds {
-                aged: all,
-                kept: 19,
-                ..free()
-            },
-            None,
-        ),
-        (
-            "a session",
-            Bounds {
-                aged: all,
-                session: 22,
-                ..free()
-            },
-            Some(19),
-        ),
-        (
-            "a session beyond its limit",
-            Bounds {
-                aged: all,
-                session: 22,
-                session_limit: 32,
-                ..free()
-            },
-            Some(29),
-        ),
-        (
-            "its limit frees nothing of a pin",
-            Bounds {
-                aged: all,
-                session: 22,
-                session_limit: 32,
-                kept: 24,
-                ..free()
-            },
-            Some(19),
-        ),
+        ("by age", wish(30, 0), Some(29)),
+        ("within a segment", wish(29, 0), Some(19)),
+        ("everything", wish(ALL, 0), Some(39)),
         // The file before the checkpoint goes: one is kept.
-        (
-            "a byte",
-            Bounds {
-                wanted: 1,
-                ..free()
-            },
-            Some(29),
-        ),
-        (
-            "a segment",
-            Bounds {
-                wanted: 100,
-                ..free()
-            },
-            Some(29),
-        ),
-        (
-            "more",
-            Bounds {
-                wanted: 101,
-                ..free()
-            },
-            Some(39),
-        ),
-        (
-            "more than there is",
-            Bounds {
-                wanted: 9000,
-                ..free()
-            },
-            Some(39),
-        ),
-        (
-            "age and bytes",
-            Bounds {
-                wanted: 1,
-                aged: all,
-                ..free()
-            },
-            Some(39),
-        ),
+        ("a byte", wish(0, 1), Some(29)),
+        ("a segment", wish(0, 100), Some(29)),
+        ("more", wish(0, 101), Some(39)),
+        ("more than there is", wish(0, 9000), Some(39)),
+        ("age and bytes", wish(ALL, 1), Some(39)),
+        ("a pin", pinned(25, ALL, 0), Some(19)),
+        ("a pin at a segment's end", pinned(29, ALL, 0), Some(19)),
+        ("a pin behind it", pinned(30, ALL, 0), Some(29)),
+        ("a pin in the first", pinned(19, ALL, 0), None),
+        ("a session", pinned(ALL, 22, 0), Some(19)),
+        ("one beyond its limit", pinned(ALL, 22, 32), Some(29)),
+        ("which frees nothing of a pin", pinned(24, 22, 32), Some(19)),
     ];
     for (name, bounds, expected) in table {
-        assert_eq!(
-            choose(bounds, &CHECKPOINTS, &segments()),
-            expected,
-            "{name}"
-        );
+        let chosen = choose(bounds, &CHECKPOINTS, &segments());
+        assert_eq!(chosen, expected, "{name}");
     }
 }
 

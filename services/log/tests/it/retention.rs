@@ -58,7 +58,7 @@ async fn until(
     is: impl Fn(&StatusResponse, &RetentionStatus) -> bool,
 ) -> (StatusResponse, RetentionStatus) {
     let mut last = None;
-    for _ in 0..1200 {
+    for _ in 0..600 {
         let (status, retention) = retention(client).await;
         if is(&status, &retention) {
             return (status, retention);
@@ -202,13 +202,15 @@ async fn a_session_beyond_its_limit_is_moved_on_and_its_loss_recorded() {
 /// that holds no records, then replication from there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_was_away_ends_with_every_retained_record() {
-    let mut hub = Hub::start_with("acme", 3, EAGER).await;
+    // Several segments stay.
+    let log = "  retention: { min_age: 0s, max_bytes: 96KiB }\n";
+    let mut hub = Hub::start_with("acme", 3, log).await;
     let producer = hub.producer();
     append(&producer, 0..20).await;
     let status = hub.converged().await;
     let away = (1..=3).find(|id| Some(*id) != status.leader_id).unwrap();
     hub.stop_node(away).await;
-    append(&producer, 20..200).await;
+    append(&producer, 20..300).await;
     let client = hub.client_of_node(hub.leader().await);
     let held = status.last_index;
     let (_, at) = until(&client, "deletion beyond what it holds", |_, at| {
@@ -223,23 +225,36 @@ async fn a_follower_that_was_away_ends_with_every_retained_record() {
     }
     hub.start_node(away).await;
     let status = hub.converged().await;
-    let (_, now) = retention(&hub.client_of_node(away)).await;
-    assert!(now.first_offset >= at.first_offset);
+    // What is retained is the same on all: nobody begins later than the others.
+    let first = same_beginning(&hub).await;
+    assert!(first >= at.first_offset && first + 40 < status.next_offset);
     for id in 1..=3 {
-        assert_whole(
-            &hub.client_of_node(id),
-            now.first_offset,
-            status.next_offset,
-        )
-        .await;
+        assert_whole(&hub.client_of_node(id), first, status.next_offset).await;
     }
     // And it can lead: what it holds is what the others need.
     for id in (1..=3).filter(|id| *id != away).take(1) {
         hub.stop_node(id).await;
     }
-    append(&hub.producer(), 200..210).await;
+    append(&hub.producer(), 300..310).await;
     let status = hub.converged().await;
-    assert_eq!(status.next_offset, 210);
+    assert_eq!(status.next_offset, 310);
+}
+
+/// The first offset that all three nodes retain, once it is the same and stays so.
+async fn same_beginning(hub: &Hub) -> u64 {
+    let mut before = None;
+    for _ in 0..600 {
+        let mut firsts = Vec::new();
+        for id in 1..=3 {
+            firsts.push(retention(&hub.client_of_node(id)).await.1.first_offset);
+        }
+        if firsts.iter().all(|first| *first == firsts[0]) && before.as_ref() == Some(&firsts) {
+            return firsts[0];
+        }
+        before = Some(firsts);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("a node begins elsewhere: {before:?}");
 }
 
 async fn wait_for(what: &str, is: impl Fn() -> bool) {
@@ -403,6 +418,43 @@ async fn append_in_portions(producer: Producer, count: u64) -> Vec<Offset> {
         }
     }
     offsets
+}
+
+/// The leader refuses before a majority of the disks is full, though its own has room (I5).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_refuses_when_a_majority_has_no_room() {
+    let mut hub = Hub::start("acme", 3).await;
+    append(&hub.producer(), 0..5).await;
+    let leader = hub.leader().await;
+    hub.set_log("  disk: { budget: 320KiB, reserve: 128KiB }\n");
+    for id in (1..=3).filter(|id| *id != leader) {
+        hub.stop_node(id).await;
+        hub.start_node(id).await;
+        hub.converged().await;
+    }
+    let appending = tokio::spawn(append_in_portions(hub.producer(), 400));
+    let leader = hub.client_of_node(hub.leader().await);
+    let full = |_: &StatusResponse, at: &RetentionStatus| {
+        at.space
+            .as_ref()
+            .is_some_and(|space| !space.refused.is_empty())
+    };
+    let (status, at) = until(&leader, "both others are full", full).await;
+    let space = at.space.unwrap();
+    assert!(
+        space.refused.contains("of the nodes ["),
+        "{}",
+        space.refused
+    );
+    assert!(
+        space.left > 1 << 20,
+        "the leader itself has room: {space:?}"
+    );
+    assert!(status.next_offset < 400 && !appending.is_finished());
+    appending.abort();
+    // Nobody has stopped: what frees space still goes in.
+    claim(&hub.client(), "writer/sqlite").await;
+    hub.converged().await;
 }
 
 /// A producer that is over its quota waits, loses nothing and keeps nobody else.

@@ -141,6 +141,11 @@ impl Hub {
         }
     }
 
+    /// Other keys of the section `log` from the next start of a node on.
+    pub(crate) fn set_log(&mut self, log: &str) {
+        log.clone_into(&mut self.log);
+    }
+
     pub(crate) async fn start_node(&mut self, id: u64) {
         self.try_start_node(id).await.unwrap();
     }

@@ -34,6 +34,8 @@ fn what_both_accept() {
         "log: { segment_bytes: 4096, heartbeat: 1s 500ms, election_timeout: 5sec, linger: 0 }",
         "log: { segment_bytes: 1.5 GiB, linger: 2.5ms }",
         "log: { segment_bytes: 64k }",
+        "log: { retention: { min_age: 0s, max_age: 7d, max_bytes: 20GiB, session_age: 1h } }",
+        "log: { disk: { budget: 20GB, reserve: 1GB }, quota: { bytes_per_second: 10MiB } }",
         "broker: { listen: 127.0.0.1:1883, max_packet_bytes: '${MAX}MiB', max_in_flight: 1 }",
         "parent: { uplink: 'http://127.0.0.1:7443/', scopes: [ up ] }",
         "parent: { uplink: [ 'http://[::1]:7443', 'http://localhost' ] }",
