@@ -40,9 +40,11 @@ mod open;
 mod cut;
 mod writer;
 mod keeper;
+mod scrub;
 mod read;
 mod recover;
 mod repair;
+pub mod inspect;
 
 #[cfg(test)]
 mod tests;
@@ -97,6 +99,9 @@ pub struct Options {
     pub spare_segments: usize,
     /// When the disk is full, how often it is looked whether it still is.
     pub space_retry: Duration,
+    /// Time in which every sealed segment is read again and compared with its checksum, in the
+    /// background; never when it is zero.
+    pub scrub_every: Duration,
 }
 
 impl Options {
@@ -112,6 +117,7 @@ impl Options {
             idle: Duration::from_millis(50),
             spare_segments: 1,
             space_retry: Duration::from_millis(300),
+            scrub_every: Duration::from_secs(7 * 24 * 3600),
         }
     }
 
@@ -209,6 +215,17 @@ pub struct SegmentInfo {
     pub path: PathBuf,
 }
 
+/// A sealed segment that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub path: PathBuf,
+    /// Where the first bad place is.
+    pub offset: u64,
+    pub first_index: u64,
+    pub last_index: u64,
+    pub what: String,
+}
+
 /// The open log of one node. Clones share it; the last one dropped lets the writer finish what
 /// is queued and end.
 ///
@@ -255,7 +272,7 @@ impl Segments {
         };
         let files = (opened.slots, opened.open);
         let writer = Writer::new(inner.shared.clone(), files, opened.roll_is_due, options);
-        let keeper = Keeper::new(inner.shared.clone(), options.space_retry);
+        let keeper = Keeper::new(inner.shared.clone(), options);
         inner.start("log-writer", options, &lock, || writer.run())?;
         inner.start("log-keeper", options, &lock, || keeper.run())?;
         let inner = Arc::new(inner);
@@ -406,6 +423,13 @@ impl Segments {
     /// [`Error::Corrupt`] if it differs. `Ok` for a segment that is open or gone.
     pub fn scrub(&self, first_index: u64) -> Result<(), Error> {
         read::scrub(&self.inner.shared, first_index)
+    }
+
+    /// Sealed segments that the scrub has found damaged since the log was opened, oldest first,
+    /// as far as they were not purged.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<Damage> {
+        self.inner.shared.damaged()
     }
 
     /// Waits until the writer has written what was queued and has given up the directory.

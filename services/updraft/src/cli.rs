@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, check, collect, demo, init, passwd, publish, ready, run, schema, status, subscribe, tail,
+    audit, check, collect, demo, init, log, passwd, publish, ready, run, schema, status, subscribe,
+    tail,
 };
 
 /// Carries factory data from machines to the enterprise without losing any.
@@ -45,6 +46,8 @@ enum Command {
     Status(status::Args),
     /// Compare the logs of hubs with each other and with their historians
     Audit(audit::Args),
+    /// Look at the log files of a stopped node
+    Log(log::Args),
 }
 
 /// Parses the arguments and runs the command.
@@ -86,5 +89,6 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Audit(args) => audit::run(args).await,
+        Command::Log(args) => log::run(&args),
     }
 }

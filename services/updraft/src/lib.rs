@@ -22,3 +22,4 @@ mod value;
 pub mod pyramid;
 pub mod demo;
 pub mod audit;
+mod log;

@@ -6,7 +6,7 @@ use super::super::layout::{parse_segment_name, parse_spare_name, prewritten_byte
 use super::*;
 use futures::FutureExt;
 
-fn until(mut condition: impl FnMut() -> bool) {
+pub(super) fn until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "it does not happen");
