@@ -45,6 +45,8 @@ mod read;
 mod recover;
 mod repair;
 pub mod inspect;
+#[doc(hidden)]
+pub mod fuzz;
 
 #[cfg(test)]
 mod tests;

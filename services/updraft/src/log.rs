@@ -115,7 +115,7 @@ fn print(found: &Inspection, checkpoints: &[FileFound]) {
         None => println!("no vote slots that can be read"),
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    table.load_style(presets::NOTHING);
     table.set_header([
         "segment",
         "",
