@@ -92,13 +92,25 @@ impl Scrub {
             return Duration::ZERO;
         }
         let wait = self.pace();
-        match reading.read() {
-            Ok(Ok(reading)) => self.reading = Some(reading),
-            Ok(Err((entry, None))) => debug!(segment = entry.name, "scrubbed"),
-            Ok(Err((entry, Some(bad)))) => self.report(&entry, bad),
-            Err((entry, e)) => self.report(&entry, (0, entry.base, format!("can't be read: {e}"))),
+        let mut reading = reading;
+        match reading.read_on() {
+            Ok(Some(true)) => debug!(segment = reading.entry.name, "scrubbed"),
+            Ok(Some(false)) => self.report_reading(&reading),
+            Ok(None) => self.reading = Some(reading),
+            Err(e) => self.report(&reading.entry, unreadable(&reading.entry, &e)),
         }
         wait
+    }
+
+    /// The checksum of the whole file differs: says where.
+    fn report_reading(&self, reading: &Reading) {
+        let entry = &reading.entry;
+        let whole = || (0, entry.base, "the checksum of the file differs".into());
+        let bad = match first_bad(&*reading.file, &reading.footer) {
+            Ok(bad) => bad.unwrap_or_else(whole),
+            Err(e) => unreadable(entry, &e),
+        };
+        self.report(entry, bad);
     }
 
     /// Opens the next segment; `None` if there is none, or if it is damaged already here.
@@ -109,7 +121,7 @@ impl Scrub {
         let file = match shared.disk.open(&entry.name) {
             Ok(file) => file,
             Err(e) => {
-                self.report(&entry, (0, entry.base, format!("can't be opened: {e}")));
+                self.report(&entry, unreadable(&entry, &e));
                 return None;
             }
         };
@@ -164,33 +176,19 @@ impl Scrub {
 }
 
 impl Reading {
-    /// Reads on: itself if there is more, or the verdict.
-    #[expect(clippy::type_complexity, reason = "used in one place")]
-    fn read(mut self) -> Result<Result<Self, (Entry, Option<Bad>)>, (Entry, io::Error)> {
+    /// Reads the next piece; at the end it says whether all was what the footer says.
+    fn read_on(&mut self) -> io::Result<Option<bool>> {
         let bytes = (self.footer.frames_end - self.offset).min(PIECE_BYTES);
-        match read_vec(&*self.file, self.offset, size(bytes)) {
-            Ok(piece) => self.crc = crc32c::crc32c_append(self.crc, &piece),
-            Err(e) => return Err((self.entry, e)),
-        }
+        let piece = read_vec(&*self.file, self.offset, size(bytes))?;
+        self.crc = crc32c::crc32c_append(self.crc, &piece);
         self.offset += bytes;
-        if self.offset < self.footer.frames_end {
-            return Ok(Ok(self));
-        }
-        if self.crc == self.footer.file_crc {
-            return Ok(Err((self.entry, None)));
-        }
-        match first_bad(&*self.file, &self.footer) {
-            Ok(bad) => {
-                let whole = (
-                    0,
-                    self.entry.base,
-                    "the checksum of the file differs".into(),
-                );
-                Ok(Err((self.entry, Some(bad.unwrap_or(whole)))))
-            }
-            Err(e) => Err((self.entry, e)),
-        }
+        let at_end = self.offset >= self.footer.frames_end;
+        Ok(at_end.then_some(self.crc == self.footer.file_crc))
     }
+}
+
+fn unreadable(entry: &Entry, error: &io::Error) -> Bad {
+    (0, entry.base, format!("can't be read: {error}"))
 }
 
 /// The footer of a sealed segment, or what is wrong with it.
