@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use comfy_table::{Table, presets};
 use prost::Message as _;
 use proto::rpc::RaftVote;
@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Err(error @ segment::Error::Locked { .. }) => {
             return Err(error).context("a node runs on it; --while-running looks all the same");
         }
-        Err(error) => return Err(error.into()),
+        // It tells its cause itself.
+        Err(error) => bail!("{error}"),
     };
     let checkpoints = checkpoints(&found);
     if target.json {
