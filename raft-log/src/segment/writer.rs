@@ -94,7 +94,10 @@ impl Writer {
             let stalled = self.serve_round()?;
             self.note_stall(stalled.as_ref());
             let work = match stalled {
-                Some(_) => self.shared.take_stalled(self.retry),
+                Some(_) => {
+                    self.mark_stalled()?;
+                    self.shared.take_stalled(self.retry)
+                }
                 None => self.shared.take(self.mark_is_due().then_some(self.idle)),
             };
             match (work, stalled) {
@@ -175,6 +178,19 @@ impl Writer {
         }
         request.into_done()(Ok(()));
         Ok(true)
+    }
+
+    /// The disk may stay full for long: what is durable is marked as if the writer was idle,
+    /// unless the open segment is one that is being left.
+    fn mark_stalled(&mut self) -> Result<(), Error> {
+        let leaves = |r: &Request| matches!(r, Request::Truncate { .. } | Request::Purge { .. });
+        if self.round.front().is_some_and(leaves) || !self.mark_is_due() {
+            return Ok(());
+        }
+        match self.mark() {
+            Err(Error::DiskFull { .. }) => Ok(()),
+            marked => marked,
+        }
     }
 
     fn note_stall(&self, stalled: Option<&Error>) {

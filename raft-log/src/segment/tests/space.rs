@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::super::layout::{parse_segment_name, parse_spare_name, prewritten_bytes};
+use super::super::slots;
 use super::*;
 use futures::FutureExt;
 
@@ -75,6 +76,18 @@ fn a_full_disk_stops_nothing_that_has_its_space() {
     vote(&log, b"me");
     drop(log);
     drop(disk);
+}
+
+#[test]
+fn what_is_durable_is_marked_while_the_disk_is_full() {
+    let (disk, _, log, _answer, end) = stalled();
+    let durable_end = || {
+        let found = slots::look(&disk).unwrap().newest;
+        found.map(|(_, _, record)| record.durable_end)
+    };
+    until(|| durable_end() == Some(end - 1));
+    assert!(log.space().stalled);
+    log.close();
 }
 
 #[test]
