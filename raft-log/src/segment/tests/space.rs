@@ -46,11 +46,9 @@ fn stalled() -> (
         let answer = start_append(&log, frames(next..next + 1, 1, 1000));
         next += 1;
         until(|| log.space().stalled || log.inner.shared.lock().log.all_flushed());
-        if log.space().stalled {
-            // The append that filled the segment is on the disk; the next can't be.
-            answer.recv().unwrap().unwrap();
-            let answer = start_append(&log, frames(next..next + 1, 1, 1000));
-            next += 1;
+        // In this order: once it is stalled, nothing reaches the disk any more.
+        let stalled = log.space().stalled;
+        if stalled && !log.inner.shared.lock().log.all_flushed() {
             return (disk, options, log, answer, next);
         }
         answer.recv().unwrap().unwrap();
