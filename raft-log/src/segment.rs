@@ -41,9 +41,13 @@ mod open;
 mod cut;
 mod writer;
 mod keeper;
+mod scrub;
 mod read;
 mod recover;
 mod repair;
+pub mod inspect;
+#[doc(hidden)]
+pub mod fuzz;
 
 #[cfg(test)]
 mod tests;
@@ -101,6 +105,9 @@ pub struct Options {
     pub spare_segments: usize,
     /// When the disk is full, how often it is looked whether it still is.
     pub space_retry: Duration,
+    /// Time in which every sealed segment is read again and compared with its checksum, in the
+    /// background; never when it is zero.
+    pub scrub_every: Duration,
 }
 
 impl Options {
@@ -117,6 +124,7 @@ impl Options {
             environment: Arc::new(Real),
             spare_segments: 1,
             space_retry: Duration::from_millis(300),
+            scrub_every: Duration::from_secs(7 * 24 * 3600),
         }
     }
 
@@ -214,6 +222,17 @@ pub struct SegmentInfo {
     pub path: PathBuf,
 }
 
+/// A sealed segment that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub path: PathBuf,
+    /// Where the first bad place is.
+    pub offset: u64,
+    pub first_index: u64,
+    pub last_index: u64,
+    pub what: String,
+}
+
 /// The open log of one node. Clones share it; the last one dropped lets the writer finish what
 /// is queued and end.
 ///
@@ -260,7 +279,7 @@ impl Segments {
         };
         let files = (opened.slots, opened.open);
         let writer = Writer::new(inner.shared.clone(), files, opened.roll_is_due, options);
-        let keeper = Keeper::new(inner.shared.clone(), options.space_retry);
+        let keeper = Keeper::new(inner.shared.clone(), options);
         if options.environment.disk_delay().is_some() {
             let environment = || options.environment.clone();
             inner.spawn(&lock, writer.run_as_task(environment()));
@@ -417,6 +436,13 @@ impl Segments {
     /// [`Error::Corrupt`] if it differs. `Ok` for a segment that is open or gone.
     pub fn scrub(&self, first_index: u64) -> Result<(), Error> {
         read::scrub(&self.inner.shared, first_index)
+    }
+
+    /// Sealed segments that the scrub has found damaged since the log was opened, oldest first,
+    /// as far as they were not purged.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<Damage> {
+        self.inner.shared.damaged()
     }
 
     /// Resolves when an error has stopped the log, or it was closed. Nobody else may notice: the

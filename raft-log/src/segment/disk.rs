@@ -100,6 +100,8 @@ pub(super) fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// Nothing is changed, and files are opened so that nothing can be.
+    read_only: bool,
 }
 
 impl Directory {
@@ -114,13 +116,49 @@ impl Directory {
         }
         Ok(Self {
             path: path.to_owned(),
+            read_only: false,
         })
+    }
+
+    /// A directory that is only looked at.
+    pub(super) fn read_only(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            read_only: true,
+        }
+    }
+
+    fn may_change(&self) -> io::Result<()> {
+        match self.read_only {
+            true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Holds the directory against processes that would change it, as far as it was ever locked.
+    fn lock_shared(&self, path: &Path) -> Result<Box<dyn Any + Send>, Error> {
+        let error = |e| Error::io("lock", path.to_owned(), e);
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Box::new(())),
+            Err(e) => return Err(error(e)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::Locked {
+                directory: self.path.clone(),
+            }),
+            Err(TryLockError::Error(e)) => Err(error(e)),
+        }
     }
 }
 
 impl Disk for Directory {
     fn lock(&self) -> Result<Box<dyn Any + Send>, Error> {
         let path = self.path("LOCK");
+        if self.read_only {
+            return self.lock_shared(&path);
+        }
         let error = |e| Error::io("lock", path.clone(), e);
         let mut options = OpenOptions::new();
         let file = options
@@ -147,6 +185,7 @@ impl Disk for Directory {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.may_change()?;
         let mut options = OpenOptions::new();
         let file = options
             .create_new(true)
@@ -159,16 +198,18 @@ impl Disk for Directory {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(!self.read_only)
             .open(self.path(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
+        self.may_change()?;
         std::fs::remove_file(self.path(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.may_change()?;
         std::fs::rename(self.path(from), self.path(to))
     }
 

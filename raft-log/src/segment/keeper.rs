@@ -1,19 +1,21 @@
-//! The keeper thread: keeps pre-written files ready and gets rid of those nobody needs.
+//! The keeper thread: keeps pre-written files ready, gets rid of those nobody needs, and scrubs.
 //!
 //! It never touches a segment that holds something of the log, and nobody waits for it unless
 //! the log has grown faster than it writes. What it fails at, it tries again: it can't stop the
 //! log, but a writer that needs a file and gets none may.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
+use super::Options;
 use super::disk::{DiskFile, write_zeros};
 use super::error::Error;
 use super::layout::{
     parse_segment_name, parse_spare_name, prewritten_bytes, spare_name, unfinished_name,
 };
+use super::scrub::Scrub;
 use super::shared::Shared;
 use super::spare::Spare;
 use crate::environment::Environment;
@@ -26,6 +28,7 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     making: Option<Making>,
+    scrub: Scrub,
     retry: Duration,
     /// How long it waits after another failure that `free_bytes` did not foresee.
     backoff: Duration,
@@ -45,6 +48,8 @@ pub(super) enum Next {
     Now,
     /// When something has changed, or so much later.
     Later(Option<Duration>),
+    /// It failed; so much later.
+    Retry(Duration),
     End,
 }
 
@@ -58,21 +63,23 @@ pub(super) enum Task {
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Arc<Shared>, retry: Duration) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, options: &Options) -> Self {
         Self {
+            scrub: Scrub::new(shared.clone(), options.scrub_every),
             shared,
             making: None,
-            retry,
-            backoff: retry,
+            retry: options.space_retry,
+            backoff: options.space_retry,
         }
     }
 
     /// Runs until the log has ended.
     pub(super) fn run(mut self) {
         loop {
-            match self.step() {
+            match self.step(Instant::now()) {
                 Next::Now => {}
-                Next::Later(wait) => self.shared.rest(wait),
+                Next::Later(wait) => self.shared.rest(wait, false),
+                Next::Retry(wait) => self.shared.rest(Some(wait), true),
                 Next::End => break,
             }
         }
@@ -82,9 +89,10 @@ impl Keeper {
     /// The same as a task, where the disk does not block.
     pub(super) async fn run_as_task(mut self, environment: Arc<dyn Environment>) {
         loop {
-            match self.step() {
+            match self.step(tokio::time::Instant::now().into_std()) {
                 Next::Now => tokio::time::sleep(environment.disk_delay().unwrap_or_default()).await,
-                Next::Later(wait) => self.shared.rest_as_task(wait).await,
+                Next::Later(wait) => self.shared.rest_as_task(wait, false).await,
+                Next::Retry(wait) => self.shared.rest_as_task(Some(wait), true).await,
                 Next::End => break,
             }
         }
@@ -92,7 +100,7 @@ impl Keeper {
     }
 
     /// Does one thing: at most one file, or one piece of it.
-    pub(super) fn step(&mut self) -> Next {
+    pub(super) fn step(&mut self, now: Instant) -> Next {
         match self.shared.task() {
             Task::Retire(file) => {
                 self.retire(&file);
@@ -100,11 +108,11 @@ impl Keeper {
             }
             Task::Make => match self.make() {
                 Ok(()) => Next::Now,
-                Err(error) => Next::Later(Some(self.failed(error))),
+                Err(error) => Next::Retry(self.failed(error)),
             },
             Task::Nothing => {
                 self.give_up();
-                Next::Later(None)
+                Next::Later(self.scrub.step(now))
             }
             Task::End => Next::End,
         }

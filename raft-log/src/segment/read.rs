@@ -246,7 +246,7 @@ pub(super) fn scrub(shared: &Shared, base: u64) -> Result<(), Error> {
     let result = match shared
         .disk
         .open(&entry.name)
-        .and_then(|file| compare(&*file, seed))
+        .and_then(|file| compare_sealed(&*file, seed))
     {
         Ok(None) => Ok(()),
         Ok(Some((offset, what))) => Err(Error::Corrupt {
@@ -261,13 +261,21 @@ pub(super) fn scrub(shared: &Shared, base: u64) -> Result<(), Error> {
     if changed { Ok(()) } else { result }
 }
 
+fn compare_sealed(file: &dyn DiskFile, seed: u32) -> io::Result<Option<(u64, &'static str)>> {
+    match Footer::read(file, seed)? {
+        Some(footer) => compare(file, &footer),
+        None => Ok(Some((file.len()?, "the footer is damaged"))),
+    }
+}
+
 /// What differs from the footer, and where.
-fn compare(file: &dyn DiskFile, seed: u32) -> io::Result<Option<(u64, &'static str)>> {
-    let Some(footer) = Footer::read(file, seed)? else {
-        return Ok(Some((file.len()?, "the footer is damaged")));
-    };
+pub(super) fn compare(
+    file: &dyn DiskFile,
+    footer: &Footer,
+) -> io::Result<Option<(u64, &'static str)>> {
     if footer.read_points(file)?.is_none() {
-        return Ok(Some((footer.frames_end, "the sparse index is damaged")));
+        let start = footer.start().unwrap_or_default();
+        return Ok(Some((start, "the sparse index is damaged")));
     }
     let (mut offset, mut crc) = (0, 0);
     while offset < footer.frames_end {

@@ -1,6 +1,6 @@
 //! What the handles and the writer share: the logical log, the catalog, and the queue between.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::bell::Bell;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Entry};
 use super::disk::Disk;
 use super::error::Error;
 use super::frame::Frame;
@@ -16,7 +16,7 @@ use super::keeper::Task;
 use super::layout::{Identity, size};
 use super::logical::{Logical, Stamped, Start};
 use super::spare::{Pool, Spare};
-use super::{LogPosition, Options, Space, slots};
+use super::{Damage, LogPosition, Options, Space, slots};
 
 pub(super) type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
@@ -98,6 +98,8 @@ pub(super) struct State {
     pub(super) log: Logical,
     pub(super) catalog: Catalog,
     pub(super) pool: Pool,
+    /// What the scrub found, by first index, with the name of the file it found it in.
+    damaged: BTreeMap<u64, (String, Damage)>,
     pub(super) committed: Option<LogPosition>,
     /// Changes with every truncation and purge, when it is asked for and again before the files
     /// change: a read that met such a change starts again.
@@ -117,6 +119,11 @@ impl State {
             None if self.closing => Err(Error::Closed),
             None => Ok(()),
         }
+    }
+
+    fn has_segment(&self, entry: &Entry) -> bool {
+        let known = self.catalog.get(entry.base);
+        known.is_some_and(|e| e.name == entry.name && e.frames_end == entry.frames_end)
     }
 
     /// The writer writes nothing any more.
@@ -226,6 +233,7 @@ impl Shared {
             log,
             catalog,
             pool,
+            damaged: BTreeMap::new(),
             committed: None,
             epoch: 0,
             queue: VecDeque::new(),
@@ -343,17 +351,58 @@ impl Shared {
         }
     }
 
-    /// Lets the keeper wait until there is something to do. With a time it has failed, and waits
-    /// so long before it makes another file.
-    pub(super) fn rest(&self, wait: Option<Duration>) {
-        let resting = |state: &State| state.keeper_rests(wait.is_some());
+    /// Lets the keeper wait until there is something to do, or for a time. If it has `failed` to
+    /// make a file, that alone does not count.
+    pub(super) fn rest(&self, wait: Option<Duration>, failed: bool) {
+        let resting = |state: &State| state.keeper_rests(failed);
         drop(self.upkeep.wait(&self.state, wait, resting));
     }
 
     /// The same for a keeper that is a task.
-    pub(super) async fn rest_as_task(&self, wait: Option<Duration>) {
-        let resting = |state: &State| state.keeper_rests(wait.is_some());
+    pub(super) async fn rest_as_task(&self, wait: Option<Duration>, failed: bool) {
+        let resting = |state: &State| state.keeper_rests(failed);
         drop(self.upkeep.wait_as_task(&self.state, wait, resting).await);
+    }
+
+    /// The first sealed segment from `base` on, or of all; any when `base` is not known yet.
+    pub(super) fn sealed_from(&self, base: Option<u64>) -> Option<Entry> {
+        let state = self.lock();
+        let sealed = || state.catalog.sealed();
+        let next = match base {
+            Some(base) => sealed().find(|entry| entry.base >= base),
+            None => sealed().nth(rand::random_range(0..sealed().count().max(1))),
+        };
+        next.or_else(|| sealed().next()).cloned()
+    }
+
+    /// Whether a segment is what it was: neither purged nor cut meanwhile.
+    pub(super) fn has_segment(&self, entry: &Entry) -> bool {
+        self.lock().has_segment(entry)
+    }
+
+    /// Notes what is wrong with a segment, if that is still one.
+    pub(super) fn note_damage(&self, entry: &Entry, damage: Damage) -> bool {
+        let mut state = self.lock();
+        let known = state.has_segment(entry);
+        if known {
+            state
+                .damaged
+                .insert(entry.base, (entry.name.clone(), damage));
+        }
+        known
+    }
+
+    pub(super) fn damaged(&self) -> Vec<Damage> {
+        let state = self.lock();
+        let there = |base: &u64, name: &str| {
+            let entry = state.catalog.get(*base);
+            entry.is_some_and(|entry| entry.name == name)
+        };
+        let damaged = state.damaged.iter();
+        damaged
+            .filter(|(base, (name, _))| there(base, name))
+            .map(|(_, (_, damage))| damage.clone())
+            .collect()
     }
 
     /// A file for the next segment, or `None` while there is none.

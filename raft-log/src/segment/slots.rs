@@ -156,6 +156,26 @@ impl Slots {
     }
 }
 
+/// What can be read of the slots, whoever they belong to.
+pub(super) struct Found {
+    /// Slots that can't be read.
+    pub(super) damaged: usize,
+    pub(super) newest: Option<(Identity, u64, Record)>,
+}
+
+/// Reads the slots without an expectation.
+pub(super) fn look(disk: &dyn Disk) -> io::Result<Found> {
+    let file = disk.open(NAME)?;
+    let records = [read(&*file, 0)?, read(&*file, 1)?];
+    let damaged = records.iter().filter(|record| record.is_none()).count();
+    let newest = records
+        .into_iter()
+        .flatten()
+        .max_by_key(|bytes| u64_at(bytes, 48));
+    let newest = newest.and_then(|bytes| decode(&bytes).ok());
+    Ok(Found { damaged, newest })
+}
+
 fn encode(record: &Record, identity: Identity, sequence: u64) -> Vec<u8> {
     let mut bytes = vec![0; SLOT_BYTES];
     let vote = record.vote.as_deref().unwrap_or_default();

@@ -76,7 +76,7 @@ impl Pool {
         self.ready.len()
     }
 
-    /// A file for the next segment, the longest known first. `None` while there is none; then
+    /// A file for the next segment. `None` while there is none; then
     /// the keeper is asked for one.
     pub(super) fn take(&mut self) -> Result<Option<Spare>, Error> {
         let spare = self.ready.pop();

@@ -4,7 +4,9 @@ mod behaviour;
 mod damage;
 mod faults;
 mod faulty;
+mod golden;
 mod model;
+mod scrub;
 mod space;
 mod tables;
 
@@ -30,6 +32,7 @@ fn options(segment_bytes: u64) -> Options {
         cache_bytes: 0,
         idle: Duration::from_secs(3600),
         space_retry: Duration::from_millis(2),
+        scrub_every: Duration::ZERO,
         ..options
     }
 }

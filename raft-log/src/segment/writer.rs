@@ -109,20 +109,23 @@ impl Writer {
 
     /// Does what can be done; says what to wait for, unless the log has stopped.
     fn work(&mut self) -> Option<Wait> {
-        match self.serve_round() {
-            Ok(stalled) => {
-                self.note_stall(stalled.as_ref());
-                self.stalled = stalled;
-                Some(match self.stalled {
-                    Some(_) => Wait::Space(self.retry),
-                    None => Wait::Work(self.mark_is_due().then_some(self.idle)),
-                })
-            }
+        match self.try_work() {
+            Ok(wait) => Some(wait),
             Err(error) => {
                 self.fail(error);
                 None
             }
         }
+    }
+
+    fn try_work(&mut self) -> Result<Wait, Error> {
+        self.stalled = self.serve_round()?;
+        self.note_stall();
+        if self.stalled.is_none() {
+            return Ok(Wait::Work(self.mark_is_due().then_some(self.idle)));
+        }
+        self.mark_stalled()?;
+        Ok(Wait::Space(self.retry))
     }
 
     /// Takes what it waited for; whether there is more to come.
@@ -216,7 +219,21 @@ impl Writer {
         Ok(true)
     }
 
-    fn note_stall(&self, stalled: Option<&Error>) {
+    /// The disk may stay full for long: what is durable is marked as if the writer was idle,
+    /// unless the open segment is one that is being left.
+    fn mark_stalled(&mut self) -> Result<(), Error> {
+        let leaves = |r: &Request| matches!(r, Request::Truncate { .. } | Request::Purge { .. });
+        if self.round.front().is_some_and(leaves) || !self.mark_is_due() {
+            return Ok(());
+        }
+        match self.mark() {
+            Err(Error::DiskFull { .. }) => Ok(()),
+            marked => marked,
+        }
+    }
+
+    fn note_stall(&self) {
+        let stalled = self.stalled.as_ref();
         let mut state = self.shared.lock();
         // A file that is being made is not worth a word.
         let full = stalled.is_some() && state.pool.is_full();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, check, cluster, collect, demo, init, passwd, publish, ready, run, schema, status,
+    audit, check, cluster, collect, demo, init, log, passwd, publish, ready, run, schema, status,
     subscribe, tail,
 };
 
@@ -49,6 +49,8 @@ enum Command {
     Cluster(cluster::Command),
     /// Compare the logs of hubs with each other and with their historians
     Audit(audit::Args),
+    /// Look at the log files of a stopped node
+    Log(log::Args),
 }
 
 /// Parses the arguments and runs the command.
@@ -91,5 +93,6 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(args).await,
         Command::Cluster(command) => cluster::run(command).await,
         Command::Audit(args) => audit::run(args).await,
+        Command::Log(args) => log::run(&args),
     }
 }

@@ -23,3 +23,4 @@ mod value;
 pub mod pyramid;
 pub mod demo;
 pub mod audit;
+mod log;

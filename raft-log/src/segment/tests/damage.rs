@@ -146,6 +146,26 @@ fn a_flipped_bit_of_a_vote_slot_costs_nothing() {
 }
 
 #[test]
+fn a_flipped_bit_of_a_spare_file_costs_nothing() {
+    let (disk, options, written) = closed_log();
+    let names = disk.names();
+    let spare = names.iter().find(|name| name.starts_with("spare")).unwrap();
+    for byte in (0..disk.get(spare).len()).step_by(211) {
+        let copy = disk.copy();
+        flip(&copy, spare, byte, byte % 8);
+        // The file becomes the next segment, whatever it holds.
+        let (log, _) = open(&copy, &options);
+        append(&log, frames(26..50, 2, 200));
+        log.close();
+        let (frames_found, _) = examine(&copy, &options).unwrap();
+        assert_eq!(
+            frames_found,
+            [written.clone(), frames(26..50, 2, 200)].concat()
+        );
+    }
+}
+
+#[test]
 fn corruption_is_named() {
     let (disk, options, _) = closed_log();
     let name = segment_name(&disk, 1);

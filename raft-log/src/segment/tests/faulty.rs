@@ -247,6 +247,14 @@ impl FaultyDisk {
         set(&mut inner.durable_names, name, Some(file));
     }
 
+    /// A bit rots in a file that may be open.
+    pub(super) fn flip(&self, name: &str, byte: usize) {
+        let file = self.inner().names[name].clone();
+        let mut content = file.lock().unwrap();
+        content.cached[byte] ^= 1;
+        content.durable[byte] ^= 1;
+    }
+
     pub(super) fn remove(&self, name: &str) {
         let mut inner = self.inner();
         set(&mut inner.names, name, None);

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::super::layout::{parse_segment_name, parse_spare_name, prewritten_bytes};
+use super::super::slots;
 use super::*;
 use futures::FutureExt;
 
-fn until(mut condition: impl FnMut() -> bool) {
+pub(super) fn until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "it does not happen");
@@ -45,11 +46,9 @@ fn stalled() -> (
         let answer = start_append(&log, frames(next..next + 1, 1, 1000));
         next += 1;
         until(|| log.space().stalled || log.inner.shared.lock().log.all_flushed());
-        if log.space().stalled {
-            // The append that filled the segment is on the disk; the next can't be.
-            answer.recv().unwrap().unwrap();
-            let answer = start_append(&log, frames(next..next + 1, 1, 1000));
-            next += 1;
+        // In this order: once it is stalled, nothing reaches the disk any more.
+        let stalled = log.space().stalled;
+        if stalled && !log.inner.shared.lock().log.all_flushed() {
             return (disk, options, log, answer, next);
         }
         answer.recv().unwrap().unwrap();
@@ -75,6 +74,18 @@ fn a_full_disk_stops_nothing_that_has_its_space() {
     vote(&log, b"me");
     drop(log);
     drop(disk);
+}
+
+#[test]
+fn what_is_durable_is_marked_while_the_disk_is_full() {
+    let (disk, _, log, _answer, end) = stalled();
+    let durable_end = || {
+        let found = slots::look(&disk).unwrap().newest;
+        found.map(|(_, _, record)| record.durable_end)
+    };
+    until(|| durable_end() == Some(end - 1));
+    assert!(log.space().stalled);
+    log.close();
 }
 
 #[test]

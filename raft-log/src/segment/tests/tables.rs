@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::super::disk::Disk;
 use super::super::footer::{Footer, Point};
 use super::super::frame::{self, HEAD_BYTES, Head, LAST_OF_SEGMENT};
-use super::super::header::{Header, Unusable};
-use super::super::layout::{Identity, parse_segment_name, segment_name};
+use super::super::header::{HEADER_BYTES, Header, Unusable};
+use super::super::layout::{Identity, parse_segment_name, segment_name, size};
 use super::super::logical::{Logical, Place, Start};
 use super::super::slots::{self, Slots};
 use super::*;
@@ -117,7 +117,7 @@ fn files_keep_their_format() {
     slots.record.durable_end = 21;
     slots.write().unwrap();
     let crcs = [bytes, footer, disk.get(slots::NAME)].map(|bytes| crc32c::crc32c(&bytes));
-    // A change here needs a new format version, and code that reads the old one.
+    // A change here needs a new format version, golden files of it, and code that reads the old one.
     assert_eq!(crcs, PINNED);
 }
 
@@ -161,4 +161,60 @@ fn frames_leave_the_cache_when_flushed() {
     assert_eq!(log.cache_start(), 6);
     assert_eq!(log.place(6).unwrap(), Place::Known(at(6, 2)));
     assert_eq!(log.place(2).unwrap(), Place::OnDisk);
+}
+
+/// The rows of the tables below a heading of `docs/log-format.md`: offset and size.
+fn documented(heading: &str) -> Vec<(usize, usize)> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/log-format.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once(heading).unwrap();
+    let section = section.split("\n#").next().unwrap();
+    let number = |cell: Option<&str>| cell?.trim().parse().ok();
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix('|')?.split('|');
+        Some((number(cells.next())?, number(cells.next())?))
+    };
+    section.lines().filter_map(row).collect()
+}
+
+#[test]
+fn the_format_is_documented_without_a_gap() {
+    for (heading, bytes) in [
+        ("### Header", size(HEADER_BYTES)),
+        ("### Frame", HEAD_BYTES),
+        ("### Footer", 64),
+        ("## `vote.slots`", 136),
+    ] {
+        let rows = documented(heading);
+        let end = rows.iter().fold(0, |end, (offset, size)| {
+            assert_eq!(*offset, end, "{heading}");
+            offset + size
+        });
+        assert_eq!(end, bytes, "{heading}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_bytes_are_read(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..3000)) {
+        super::super::fuzz::read_anything(&bytes);
+    }
+
+    /// Heads that claim to follow, so that more than the first check is passed.
+    #[test]
+    fn any_heads_are_read(
+        heads in proptest::collection::vec((0..5000u32, 5..9u64, proptest::prelude::any::<u64>()), 1..40),
+        durable_end in 0..20u64,
+    ) {
+        let mut bytes = Vec::new();
+        for (length, index, rest) in heads {
+            let mut head = [0; HEAD_BYTES];
+            head[..4].copy_from_slice(&length.to_le_bytes());
+            head[4..12].copy_from_slice(&rest.to_le_bytes());
+            head[16..24].copy_from_slice(&index.to_le_bytes());
+            head[40..].copy_from_slice(&durable_end.to_le_bytes());
+            bytes.extend(head);
+        }
+        super::super::fuzz::read_anything(&bytes);
+    }
 }
