@@ -203,7 +203,7 @@ async fn a_session_beyond_its_limit_is_moved_on_and_its_loss_recorded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_was_away_ends_with_every_retained_record() {
     // Several segments stay.
-    let log = "  retention: { min_age: 0s, max_bytes: 96KiB }\n";
+    let log = "  retention: { min_age: 0s, max_bytes: 160KiB }\n";
     let mut hub = Hub::start_with("acme", 3, log).await;
     let producer = hub.producer();
     append(&producer, 0..20).await;
