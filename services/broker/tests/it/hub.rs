@@ -46,8 +46,8 @@ impl Hub {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let log_address = free.local_addr().unwrap();
         drop(free);
-        let log = start_log(&directory, log_address).await;
         let wire_to_log = Relay::start(log_address).await;
+        let log = start_log(&directory, log_address, wire_to_log.address).await;
         let broker = start_broker(&directory, wire_to_log.address, settings).await;
         Hub {
             directory,
@@ -101,8 +101,10 @@ impl Drop for Running {
     }
 }
 
-async fn start_log(directory: &TempDir, address: SocketAddr) -> Running {
-    let context = context(directory, address, "");
+/// Its clients learn from it that it is reached through the relay.
+async fn start_log(directory: &TempDir, address: SocketAddr, relay: SocketAddr) -> Running {
+    let log = format!("listen: \"{address}\", nodes: {{1: \"{relay}\"}}");
+    let context = context(directory, &log, "");
     let (shutdown, readiness) = (context.shutdown.clone(), context.readiness.clone());
     let running = log_service::build(context).await.unwrap();
     let task = tokio::spawn(async move { running.await.context("run the log") });
@@ -113,7 +115,7 @@ async fn start_log(directory: &TempDir, address: SocketAddr) -> Running {
 }
 
 async fn start_broker(directory: &TempDir, log: SocketAddr, settings: &str) -> Broker {
-    let context = context(directory, log, settings);
+    let context = context(directory, &format!("listen: \"{log}\""), settings);
     let (shutdown, readiness) = (context.shutdown.clone(), context.readiness.clone());
     let broker = broker::build(context).await.unwrap();
     let address = broker.local_addr().unwrap();
@@ -127,9 +129,9 @@ async fn start_broker(directory: &TempDir, log: SocketAddr, settings: &str) -> B
     }
 }
 
-fn context(directory: &TempDir, log: SocketAddr, broker: &str) -> Context {
+fn context(directory: &TempDir, log: &str, broker: &str) -> Context {
     let text = format!(
-        "hub: {{path: acme}}\ndata_dir: {}\nlog: {{listen: \"{log}\"}}\n\
+        "hub: {{path: acme}}\ndata_dir: {}\nlog: {{{log}}}\n\
          broker: {{listen: \"127.0.0.1:0\", {broker}}}\n",
         directory.path().display()
     );
