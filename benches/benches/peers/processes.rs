@@ -2,16 +2,18 @@
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Where programs stand that are not in PATH: Debian's servers, and what `install-peers` brought.
 const ALSO: [&str; 3] = ["/usr/sbin", "/usr/lib/rabbitmq/bin", "target/python/bin"];
 
-/// A running program; killed when it is dropped.
+/// A running program; killed when it is dropped, with what it has started itself.
 pub(crate) struct Process(Child);
 
 impl Process {
@@ -26,6 +28,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            .process_group(0)
             .spawn();
         Ok(Process(child.with_context(|| format!("start {name}"))?))
     }
@@ -34,6 +37,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // One that has ended by itself can't be killed, which is all right.
+        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
