@@ -2,6 +2,7 @@
 //! the history what it did and saw.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -24,7 +25,7 @@ fn client(nodes: impl IntoIterator<Item = u64>) -> Result<LogClient, ClientError
         group: 0,
         tls: None,
     };
-    LogClient::new_in(&Desk, config)
+    LogClient::new_in(Arc::new(Desk), config)
 }
 
 /// Appends records until the history is closed; the log client's own producer repeats them over

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use raft_log::node::Leader;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use turmoil::Sim;
@@ -400,6 +401,9 @@ impl World {
     fn mind_nodes(&mut self) -> Judged {
         let now = self.sim.elapsed();
         for node in 1..=self.plan.nodes {
+            if let Some(reason) = self.host(node).differs() {
+                return Err(violation("states are equal", reason));
+            }
             let ended = self.host(node).ended();
             let fired = self.host(node).machine.storage.take_fired();
             let standing = self.standing(node);
@@ -445,12 +449,19 @@ impl World {
     /// The node that all agree on, if there is one.
     fn leader(&mut self) -> Option<u64> {
         let nodes: Option<Vec<_>> = self.hosts.iter().map(|host| host.node()).collect();
-        let reports: Vec<_> = nodes?.iter().map(raft_log::Node::report).collect();
-        let leader = reports.first()?.leader_id?;
-        let formed = reports
-            .iter()
-            .all(|report| report.leader_id == Some(leader) && !report.incarnation.is_empty());
-        formed.then_some(leader)
+        let mut leaders = Vec::new();
+        for (host, node) in self.hosts.iter().zip(nodes?) {
+            node.hub()?;
+            leaders.push(match node.leader() {
+                Leader::This => host::address(host.id),
+                Leader::Other(address) => address,
+                Leader::Unknown => return None,
+            });
+        }
+        let leader = leaders.first()?;
+        let leads = |host: &&Arc<Host>| host::address(host.id) == *leader;
+        let agreed = leaders.iter().all(|other| other == leader);
+        agreed.then(|| self.hosts.iter().find(leads).map(|host| host.id))?
     }
 
     fn has_converged(&mut self) -> bool {

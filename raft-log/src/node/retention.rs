@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::{Leader, Node};
 use crate::checkpoint::{CheckpointError, Checkpoints};
+use crate::environment::blocking;
 use crate::index::IndexError;
 use crate::segment::SegmentInfo;
 use crate::state::State;
@@ -141,7 +142,7 @@ impl Node {
     async fn look(&self) -> Result<(), RetainError> {
         let node = self.clone();
         let leads = self.leader() == Leader::This;
-        let retain = blocking(move || {
+        let retain = self.blocking(move || {
             node.space.look();
             if leads { node.plan() } else { Ok(None) }
         });
@@ -187,13 +188,22 @@ impl Node {
         Ok(known.filter(|at| Some(*at) >= purged).collect())
     }
 
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, RetainError> + Send + 'static,
+    ) -> Result<T, RetainError> {
+        blocking(&*self.config.environment, work)
+            .await
+            .map_err(|_| RetainError::Ended)?
+    }
+
     fn purged(&self) -> Option<u64> {
         self.shared.segments.bounds().purged.map(|it| it.index)
     }
 
     fn bounds(&self, segments: &[SegmentInfo]) -> Result<Bounds, IndexError> {
         let config = &self.config.retention;
-        let now = Nanos::now();
+        let now = self.config.environment.now();
         let first = self.shared.first_offset();
         let (pinning, session) = {
             let state = self.shared.state();
@@ -240,7 +250,7 @@ impl Node {
     /// log is not cut off (openraft #1706).
     async fn purge(&self) -> Result<(), RetainError> {
         let node = self.clone();
-        let target = blocking(move || {
+        let target = self.blocking(move || {
             let first = node.shared.first_offset();
             while node.shared.index.forget_below(first)? {}
             let below = node.shared.log_index(first)?;
@@ -263,7 +273,8 @@ impl Node {
             purge.map_err(|error| RetainError::Raft(error.to_string()))?;
         }
         let (checkpoints, purged) = (self.files.checkpoints.clone(), self.purged());
-        blocking(move || Ok(checkpoints.thin(purged.unwrap_or(0), snapshot)?)).await
+        self.blocking(move || Ok(checkpoints.thin(purged.unwrap_or(0), snapshot)?))
+            .await
     }
 
     /// Log index of Raft's snapshot.
@@ -303,7 +314,7 @@ impl Node {
 
     /// What keeps the oldest records; `None` when nothing does.
     fn lowest_pin(&self) -> Option<Pin> {
-        let now = Nanos::now();
+        let now = self.config.environment.now();
         let (end, mut pins) = {
             let state = self.shared.state();
             let pin = |kind: &str, limit: bool, pin: Option<(&str, u64)>| {
@@ -410,14 +421,6 @@ fn age(nanos: i64) -> String {
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RetainError> + Send + 'static,
-) -> Result<T, RetainError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| RetainError::Ended)?
 }
 
 #[cfg(test)]
