@@ -18,7 +18,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use proto::Nanos;
 use proto::rpc::command::Operation;
 use proto::rpc::{self, Pin, Retain};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{Leader, Node};
 use crate::checkpoint::{CheckpointError, Checkpoints};
@@ -197,13 +197,19 @@ impl Node {
             .map_err(|_| RetainError::Ended)?
     }
 
+    /// Records bear leader time, so only by it can be said how old they are.
+    fn leader_time(&self) -> Nanos {
+        let wall = self.config.environment.now();
+        self.clock.time(self.shared.time(), wall, Instant::now())
+    }
+
     fn purged(&self) -> Option<u64> {
         self.shared.segments.bounds().purged.map(|it| it.index)
     }
 
     fn bounds(&self, segments: &[SegmentInfo]) -> Result<Bounds, IndexError> {
         let config = &self.config.retention;
-        let now = self.config.environment.now();
+        let now = self.leader_time();
         let first = self.shared.first_offset();
         let (pinning, session) = {
             let state = self.shared.state();
@@ -314,7 +320,7 @@ impl Node {
 
     /// What keeps the oldest records; `None` when nothing does.
     fn lowest_pin(&self) -> Option<Pin> {
-        let now = self.config.environment.now();
+        let now = self.leader_time();
         let (end, mut pins) = {
             let state = self.shared.state();
             let pin = |kind: &str, limit: bool, pin: Option<(&str, u64)>| {
@@ -385,7 +391,7 @@ impl Node {
     }
 
     /// Why this node, if it leads, takes no data.
-    pub(super) fn refuses_data(&self) -> Option<String> {
+    pub fn refuses_data(&self) -> Option<String> {
         let metrics = self.raft.metrics();
         let voters: Vec<u64> = {
             let metrics = metrics.borrow_watched();
