@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::NodeId;
+use raft_log::node::DiskConfig;
 use raft_log::{Node, NodeConfig};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -15,6 +16,7 @@ use turmoil::net::TcpListener;
 
 use crate::machine::Machine;
 use crate::net;
+use crate::plan::Plan;
 
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 pub(crate) const ELECTION_TIMEOUT: Duration = Duration::from_millis(400);
@@ -52,25 +54,27 @@ pub(crate) fn address(id: u64) -> String {
 impl Host {
     pub(crate) fn new(
         id: u64,
-        nodes: u64,
         machine: Arc<Machine>,
         directory: &Path,
-        segment_bytes: u64,
+        plan: &Plan,
     ) -> anyhow::Result<Arc<Host>> {
-        let members = (1..=nodes).map(|id| (NodeId(id), address(id)));
+        let members = (1..=plan.nodes).map(|id| (NodeId(id), address(id)));
         let config = NodeConfig {
             node_id: NodeId(id),
             group: 0,
             hub: HUB.parse().map_err(|error| anyhow::anyhow!("{error}"))?,
             data_dir: directory.join(name(id)),
             nodes: members.collect::<BTreeMap<_, _>>(),
-            segment_bytes,
+            segment_bytes: plan.segment_bytes,
             heartbeat: HEARTBEAT,
             election_timeout: ELECTION_TIMEOUT,
             // Little, so that much is read from the disk.
             memory_bytes: 48 << 10,
-            retention: Default::default(),
-            disk: Default::default(),
+            retention: plan.keeping.retention,
+            disk: DiskConfig {
+                budget: plan.keeping.budget,
+                reserve: None,
+            },
             quota_bytes_per_second: None,
             tls: None,
             environment: machine.clone(),
