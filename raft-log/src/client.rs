@@ -11,6 +11,7 @@ mod producer;
 mod tail;
 mod topology;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::rpc::command::Operation;
@@ -82,12 +83,12 @@ pub struct LogClient {
 impl LogClient {
     /// Connects when it is first used.
     pub fn new(config: ClientConfig) -> Result<LogClient, ClientError> {
-        LogClient::new_in(&Real, config)
+        LogClient::new_in(Arc::new(Real), config)
     }
 
     /// On another machine than the real one.
     pub fn new_in(
-        environment: &dyn Environment,
+        environment: Arc<dyn Environment>,
         config: ClientConfig,
     ) -> Result<LogClient, ClientError> {
         let channels = Channels::new(environment, &config.endpoints, config.tls.as_ref())?;

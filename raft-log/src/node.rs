@@ -19,7 +19,6 @@ mod tail;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, ForwardToLeader};
@@ -30,6 +29,7 @@ use proto::rpc::command::Operation;
 use proto::rpc::raft_server::RaftServer;
 use proto::rpc::{self, Command, MAX_MESSAGE_BYTES, Refusal, RefusalKind};
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use clock::Clock;
@@ -137,7 +137,7 @@ impl Node {
             peers: peers.clone(),
         };
         let quota = Quota::new(config.quota_bytes_per_second);
-        let space = Space::new(&config, shared.segments.clone(), peers);
+        let space = Space::new(&config, shared.segments.clone(), peers)?;
         let raft_config = config.raft_config()?;
         let raft = Raft::new(config.node_id.0, raft_config, network, store, machine)
             .await
@@ -169,6 +169,7 @@ impl Node {
             node_id: self.config.node_id.0,
             identity: self.identity,
             tls: self.config.tls.clone(),
+            environment: self.config.environment.clone(),
             gone: self.gone.clone(),
         };
         tokio::select! {
@@ -199,6 +200,7 @@ impl Node {
             leaving: self.leaving.clone(),
             stranger: Arc::default(),
             space: self.space.clone(),
+            environment: self.config.environment.clone(),
         };
         RaftServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -213,7 +215,7 @@ impl Node {
     /// Proposes in the order of the calls. The outcome comes when it is committed and applied (I1).
     pub async fn submit(&self, operation: Operation) -> Result<Submitted, Refusal> {
         self.gate.check()?;
-        let (wall, at) = (self.config.environment.now(), tokio::time::Instant::now());
+        let (wall, at) = (self.config.environment.now(), Instant::now());
         let is_data = matches!(operation, Operation::Append(_) | Operation::Relay(_));
         let producer = match &operation {
             Operation::Append(append) => append.producer.as_ref().map(|it| it.producer_id.clone()),

@@ -2,6 +2,7 @@
 //! the history what it did and saw.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -24,7 +25,7 @@ fn client(nodes: impl IntoIterator<Item = u64>) -> Result<LogClient, ClientError
         group: 0,
         tls: None,
     };
-    LogClient::new_in(&Desk, config)
+    LogClient::new_in(Arc::new(Desk), config)
 }
 
 /// Appends records until the history is closed; the log client's own producer repeats them over
@@ -119,8 +120,15 @@ async fn read(log: &LogClient, history: &History, stop_at_end: bool) -> anyhow::
         stop_at_end,
         ..Default::default()
     }));
+    let mut next = 0;
     while let Some(response) = tail.next().await {
-        for delivery in response?.deliveries {
+        let response = response?;
+        if response.first_offset > next {
+            let before = response.first_offset;
+            history.tell(Event::Deleted { reader, before });
+        }
+        next = response.next_offset;
+        for delivery in response.deliveries {
             let ids = RecordId::all_of(&delivery.envelope.unwrap_or_default().batch);
             for (offset, id) in (delivery.offset..).zip(ids) {
                 history.tell(Event::Read { reader, offset, id });
@@ -135,6 +143,8 @@ async fn read(log: &LogClient, history: &History, stop_at_end: bool) -> anyhow::
 pub(crate) struct Consuming {
     pub(crate) holder: String,
     pub(crate) cursor: String,
+    /// What it has not read yet is not deleted.
+    pub(crate) pinning: bool,
     pub(crate) nodes: u64,
     pub(crate) seed: u64,
     pub(crate) history: History,
@@ -155,7 +165,7 @@ impl Consuming {
     async fn consume(&self, log: &LogClient, rng: &mut StdRng) -> anyhow::Result<()> {
         let floor = self.history.cursor(&self.cursor);
         let claimed = log
-            .claim_cursor(&self.cursor, &self.holder, LEASE, false)
+            .claim_cursor(&self.cursor, &self.holder, LEASE, self.pinning)
             .await?;
         self.history.tell(Event::Claimed {
             cursor: self.cursor.clone(),
@@ -173,6 +183,9 @@ impl Consuming {
                 break;
             };
             let next_offset = response?.next_offset;
+            if rng.random_ratio(1, 10) {
+                sleep(Duration::from_millis(rng.random_range(0..8000))).await;
+            }
             let position = CursorPosition {
                 name: self.cursor.clone(),
                 epoch: claimed.epoch,

@@ -1,6 +1,6 @@
 //! The command line: one seed in this process, many in processes of their own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -161,6 +161,7 @@ fn report(options: &Options, seed: u64, outcome: &Outcome, took: Duration) {
             "nodes": outcome.nodes,
             "simulated_seconds": outcome.simulated.as_secs_f64(),
             "acknowledged": outcome.acknowledged,
+            "coverage": outcome.coverage.counts().into_iter().collect::<BTreeMap<_, _>>(),
             "trace": format!("{:016x}", outcome.trace),
             "seconds": took.as_secs_f64(),
             "violated": violation.map(|violation| violation.invariant),

@@ -164,7 +164,7 @@ struct Inner {
     /// Changes and syncs that still succeed, then a fault.
     fuse: Option<(u64, Fault)>,
     /// The fault that came last.
-    fired: Option<Fault>,
+    fired: Option<(Fault, String)>,
     /// Bytes that fit.
     capacity: Option<usize>,
     lie: Lie,
@@ -174,12 +174,12 @@ struct Inner {
 
 impl Inner {
     /// Called before every change; an error is how it fails.
-    fn spend(&mut self) -> io::Result<()> {
+    fn spend(&mut self, name: &str) -> io::Result<()> {
         match &mut self.fuse {
             Some((0, fault)) => {
                 let fault = *fault;
                 self.fuse = None;
-                self.fired = Some(fault);
+                self.fired = Some((fault, name.to_owned()));
                 match fault {
                     Fault::Error(kind) => Err(kind.into()),
                     Fault::PowerOff => {
@@ -250,8 +250,8 @@ impl Storage {
         lock(&self.0).fuse = Some((changes, fault));
     }
 
-    /// The fault that came since this was asked last.
-    pub fn take_fired(&self) -> Option<Fault> {
+    /// The fault that came since this was asked last, and the file that it hit.
+    pub fn take_fired(&self) -> Option<(Fault, String)> {
         lock(&self.0).fired.take()
     }
 
@@ -339,7 +339,7 @@ impl SimDisk {
         Arc::new(SimFile {
             storage: self.storage.clone(),
             boot: self.boot,
-            is_vote: name.starts_with("vote"),
+            name: name.to_owned(),
             content,
         })
     }
@@ -382,7 +382,7 @@ impl Disk for SimDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut inner = self.inner()?;
-        inner.spend()?;
+        inner.spend(name)?;
         inner.check_room(1)?;
         let folder = inner.folder(&self.path);
         if folder.names.contains_key(name) {
@@ -401,7 +401,7 @@ impl Disk for SimDisk {
 
     fn unlink(&self, name: &str) -> io::Result<()> {
         let mut inner = self.inner()?;
-        inner.spend()?;
+        inner.spend("")?;
         let folder = inner.folder(&self.path);
         if !folder.names.contains_key(name) {
             return Err(ErrorKind::NotFound.into());
@@ -412,7 +412,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut inner = self.inner()?;
-        inner.spend()?;
+        inner.spend(to)?;
         let folder = inner.folder(&self.path);
         let file = folder.names.get(from).cloned().ok_or(ErrorKind::NotFound)?;
         folder.rename(vec![(to.into(), Some(file)), (from.into(), None)]);
@@ -421,10 +421,20 @@ impl Disk for SimDisk {
 
     fn sync_directory(&self) -> io::Result<()> {
         let mut inner = self.inner()?;
-        inner.spend()?;
+        inner.spend("")?;
         inner.folder(&self.path).sync();
         inner.version += 1;
         Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let inner = self.inner()?;
+        let free = inner.capacity.map(|it| it.saturating_sub(inner.used()));
+        Ok(free.map_or(u64::MAX, |free| free as u64))
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.inner()?.capacity.map_or(u64::MAX, |it| it as u64))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -436,7 +446,7 @@ impl Disk for SimDisk {
 struct SimFile {
     storage: Storage,
     boot: u64,
-    is_vote: bool,
+    name: String,
     content: File,
 }
 
@@ -471,7 +481,7 @@ impl DiskFile for SimFile {
         let mut inner = self.inner()?;
         let len = lock(&self.content).cached.len();
         inner.check_room((offset + data.len()).saturating_sub(len))?;
-        let result = inner.spend();
+        let result = inner.spend(&self.name);
         let written = if result.is_ok() {
             data.len()
         } else {
@@ -483,7 +493,7 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.inner()?;
-        inner.spend()?;
+        inner.spend(&self.name)?;
         lock(&self.content).change(Change::Len(position(len)?));
         Ok(())
     }
@@ -493,10 +503,10 @@ impl DiskFile for SimFile {
         let ignored = match inner.lie {
             Lie::None => false,
             Lie::Data => true,
-            Lie::Votes => self.is_vote,
+            Lie::Votes => self.name.starts_with("vote"),
         };
         if ignored {
-            return inner.spend();
+            return inner.spend(&self.name);
         }
         drop(inner);
         self.sync_all()
@@ -504,7 +514,7 @@ impl DiskFile for SimFile {
 
     fn sync_all(&self) -> io::Result<()> {
         let mut inner = self.inner()?;
-        let result = inner.spend();
+        let result = inner.spend(&self.name);
         match &result {
             Ok(()) => {
                 inner.version += 1;

@@ -62,6 +62,8 @@ pub enum Event {
         offset: u64,
         id: RecordId,
     },
+    /// A reader was told that everything before an offset is deleted, and went on there.
+    Deleted { reader: Reader, before: u64 },
     /// A consumer was given a cursor; all that was committed when it asked ended at `floor`.
     Claimed {
         cursor: String,
@@ -112,7 +114,7 @@ impl History {
                 let known = inner.cursors.entry(cursor.clone()).or_default();
                 *known = (*known).max(*next_offset);
             }
-            Event::Read { .. } | Event::Claimed { .. } => {}
+            Event::Read { .. } | Event::Deleted { .. } | Event::Claimed { .. } => {}
         }
         inner.events.push(event);
     }

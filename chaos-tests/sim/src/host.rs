@@ -2,11 +2,13 @@
 //! what became of it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use proto::NodeId;
+use raft_log::node::DiskConfig;
 use raft_log::{Node, NodeConfig};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -14,9 +16,13 @@ use turmoil::net::TcpListener;
 
 use crate::machine::Machine;
 use crate::net;
+use crate::plan::Plan;
 
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 pub(crate) const ELECTION_TIMEOUT: Duration = Duration::from_millis(400);
+/// As in the service.
+const HAND_OVER: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(1);
 const HUB: &str = "sim.hub";
 
 #[derive(Debug)]
@@ -32,6 +38,8 @@ struct State {
     node: Option<Node>,
     /// Why it is no longer there.
     ended: Option<String>,
+    /// Its state was found to be another one than that of its peers.
+    differs: Option<String>,
     shutdown: CancellationToken,
 }
 
@@ -46,25 +54,27 @@ pub(crate) fn address(id: u64) -> String {
 impl Host {
     pub(crate) fn new(
         id: u64,
-        nodes: u64,
         machine: Arc<Machine>,
         directory: &Path,
-        segment_bytes: u64,
+        plan: &Plan,
     ) -> anyhow::Result<Arc<Host>> {
-        let members = (1..=nodes).map(|id| (NodeId(id), address(id)));
+        let members = (1..=plan.nodes).map(|id| (NodeId(id), address(id)));
         let config = NodeConfig {
             node_id: NodeId(id),
             group: 0,
             hub: HUB.parse().map_err(|error| anyhow::anyhow!("{error}"))?,
             data_dir: directory.join(name(id)),
             nodes: members.collect::<BTreeMap<_, _>>(),
-            segment_bytes,
+            segment_bytes: plan.segment_bytes,
             heartbeat: HEARTBEAT,
             election_timeout: ELECTION_TIMEOUT,
             // Little, so that much is read from the disk.
             memory_bytes: 48 << 10,
-            retention: Default::default(),
-            disk: Default::default(),
+            retention: plan.keeping.retention,
+            disk: DiskConfig {
+                budget: plan.keeping.budget,
+                reserve: None,
+            },
             quota_bytes_per_second: None,
             tls: None,
             environment: machine.clone(),
@@ -76,6 +86,7 @@ impl Host {
             state: Mutex::new(State {
                 node: None,
                 ended: None,
+                differs: None,
                 shutdown: CancellationToken::new(),
             }),
         }))
@@ -93,6 +104,13 @@ impl Host {
     /// Why it has ended by itself.
     pub(crate) fn ended(&self) -> Option<String> {
         self.state().ended.clone()
+    }
+
+    /// Why it must not serve: nothing that goes wrong here may bring a node there.
+    pub(crate) fn differs(&self) -> Option<String> {
+        let state = self.state();
+        let gate = || state.node.as_ref()?.not_serving();
+        state.differs.clone().or_else(gate)
     }
 
     /// Ends it in order, soon.
@@ -131,22 +149,50 @@ impl Host {
         let node = Node::open(self.config.clone()).await?;
         self.state().node = Some(node.clone());
         let listener = TcpListener::bind(("0.0.0.0", net::PORT)).await?;
-        let bootstrap = node.clone();
-        tokio::spawn(async move { bootstrap.bootstrap().await });
+        let served = CancellationToken::new();
+        let group = self.config.group;
         let serving = Server::builder()
             .add_service(node.peer_service())
-            .add_service(log_service::log_server(node.clone(), 0, shutdown.clone()))
-            .serve_with_incoming(net::incoming(listener));
-        tokio::select! {
+            .add_service(log_service::log_server(node.clone(), group, served.clone()))
+            .add_service(log_service::cluster_server(
+                node.clone(),
+                group,
+                served.clone(),
+            ))
+            .serve_with_incoming_shutdown(net::incoming(listener), served.cancelled());
+        let leaving = async {
+            shutdown.cancelled().await;
+            node.leave(HAND_OVER).await;
+            served.cancel();
+            tokio::time::sleep(DRAIN).await;
+        };
+        let ended = tokio::select! {
             served = serving => {
                 served?;
-                Ok("serving ended".into())
+                "serving ended".into()
             }
-            reason = node.stopped() => Ok(reason),
-            () = shutdown.cancelled() => {
-                node.shutdown().await;
-                Ok("told to".into())
+            reason = node.stopped() => reason,
+            reason = node.compare() => {
+                self.state().differs = Some(reason.clone());
+                reason
             }
-        }
+            () = leaving => "told to".into(),
+            never = attend(&node) => match never {},
+            never = form(&node) => match never {},
+            never = node.retain() => match never {},
+        };
+        node.shutdown().await;
+        Ok(ended)
     }
+}
+
+/// Never ends before the node does.
+async fn attend(node: &Node) -> Infallible {
+    node.attend().await;
+    std::future::pending().await
+}
+
+async fn form(node: &Node) -> Infallible {
+    node.bootstrap().await;
+    std::future::pending().await
 }

@@ -7,6 +7,7 @@ mod acknowledged_is_read;
 mod order_per_producer;
 mod exactly_once;
 mod cursors_monotone;
+mod pinned_is_kept;
 mod equal_state;
 mod recovers;
 
@@ -34,6 +35,8 @@ pub trait Invariant: Debug {
 pub struct End {
     /// Node, applied index, hash of the state.
     pub states: Vec<(u64, u64, Vec<u8>)>,
+    /// Everything below is deleted.
+    pub first_offset: u64,
     /// The readers that read the whole log of one node each.
     pub audits: Vec<crate::history::Reader>,
 }
@@ -63,6 +66,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(order_per_producer::OrderPerProducer::default()),
         Box::new(exactly_once::ExactlyOnce::default()),
         Box::new(cursors_monotone::CursorsMonotone::default()),
+        Box::new(pinned_is_kept::PinnedIsKept::default()),
         Box::new(equal_state::EqualState::default()),
         Box::new(recovers::Recovers),
     ]

@@ -24,6 +24,7 @@ pub mod world;
 pub mod invariants;
 pub mod look;
 pub mod history;
+pub mod coverage;
 mod host;
 mod clients;
 mod machine;

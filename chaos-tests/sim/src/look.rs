@@ -18,11 +18,15 @@ use crate::history::{Event, RecordId};
 use crate::host::Host;
 use crate::machine::Bench;
 
+/// The last log index that each record was ever seen at.
+pub type Places = HashMap<RecordId, u64>;
+
 /// What the invariants are asked about.
 #[derive(Debug)]
 pub struct Look<'a> {
     pub at: Duration,
     pub nodes: Vec<NodeLook>,
+    pub places: &'a Places,
     /// What clients saw since the last look.
     pub events: &'a [Event],
 }
@@ -31,6 +35,13 @@ impl Look<'_> {
     #[must_use]
     pub fn quorum(&self) -> usize {
         self.nodes.len() / 2 + 1
+    }
+
+    /// Whether a disk has a record, or had it and may have deleted it since.
+    #[must_use]
+    pub fn has(&self, node: &NodeLook, id: RecordId) -> bool {
+        let place = self.places.get(&id);
+        node.durable.has(id) || place.is_some_and(|index| *index <= node.durable.purged)
     }
 
     /// Nodes with these properties.
@@ -53,6 +64,10 @@ pub struct Running {
     pub term: u64,
     pub applied_index: u64,
     pub cursors: Vec<CursorState>,
+    /// Everything below is deleted.
+    pub first_offset: u64,
+    /// It takes no data, for want of room.
+    pub refuses: bool,
 }
 
 /// What a node's disk holds for certain.
@@ -62,6 +77,8 @@ pub struct Durable {
     pub vote: Option<(u64, u64)>,
     /// All entries, in order.
     pub entries: Vec<Rc<Entry>>,
+    /// Log index up to which they were dropped.
+    pub purged: u64,
     /// Digests of its checkpoints, by log index.
     pub checkpoints: BTreeMap<u64, u64>,
     /// Why it could not be read; the disk of a node that never ran is empty.
@@ -97,6 +114,7 @@ pub(crate) struct Eye {
     entries: HashMap<(LogPosition, u64), Rc<Entry>>,
     /// The version of each disk that was read last.
     disks: BTreeMap<u64, (u64, Rc<Durable>)>,
+    pub(crate) places: Places,
 }
 
 /// Entries that are read again at once, when those after them have become others.
@@ -111,6 +129,8 @@ impl Eye {
                 term: gauges.term,
                 applied_index: gauges.applied_index,
                 cursors: node.cursors(),
+                first_offset: gauges.first_offset,
+                refuses: node.refuses_data().is_some(),
             }
         });
         let version = host.machine.storage.version();
@@ -150,7 +170,8 @@ impl Eye {
         let identity = u128::from_str_radix(String::from_utf8(text)?.trim(), 16)?;
         let known = self.disks.get(&host.id).map(|(_, durable)| durable.clone());
         let known = known.as_ref().map_or(&[][..], |durable| &durable.entries);
-        let (recovered, entries) = self.entries(host, storage, NodeIdentity(identity), known)?;
+        let (recovered, purged, entries) =
+            self.entries(host, storage, NodeIdentity(identity), known)?;
         let vote = recovered
             .vote
             .map(|bytes| RaftVote::decode(&*bytes))
@@ -168,6 +189,7 @@ impl Eye {
         Ok(Durable {
             vote: vote.map(|vote| (vote.term, vote.node_id)),
             entries,
+            purged,
             checkpoints,
             unreadable: None,
         })
@@ -180,15 +202,16 @@ impl Eye {
         storage: &Storage,
         identity: NodeIdentity,
         known: &[Rc<Entry>],
-    ) -> anyhow::Result<(Recovered, Vec<Rc<Entry>>)> {
+    ) -> anyhow::Result<(Recovered, u64, Vec<Rc<Entry>>)> {
         let mut options = host.config.segment_options(identity);
         options.environment = Arc::new(Bench(storage.clone()));
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let _entered = runtime.enter();
         let (segments, recovered) = Segments::open(options)?;
-        let first = segments.bounds().first;
+        let bounds = segments.bounds();
+        let purged = bounds.purged.map_or(0, |position| position.index);
         let mut entries: Vec<Rc<Entry>> = known.to_vec();
-        entries.retain(|entry| entry.position.index >= first);
+        entries.retain(|entry| entry.position.index >= bounds.first);
         while let Some(last) = entries.last() {
             let index = last.position.index;
             let frame = segments.read(index..index + 1, usize::MAX)?;
@@ -197,20 +220,27 @@ impl Eye {
             }
             entries.truncate(entries.len().saturating_sub(STEP_BACK));
         }
-        let from = entries.last().map_or(0, |last| last.position.index + 1);
+        let from = entries.last().map(|last| last.position.index + 1);
+        let from = from.unwrap_or(bounds.first);
         for frame in segments.read(from..u64::MAX, usize::MAX)? {
             entries.push(self.entry(&frame));
         }
-        Ok((recovered, entries))
+        Ok((recovered, purged, entries))
     }
 
     fn entry(&mut self, frame: &Frame) -> Rc<Entry> {
         let (position, digest) = (frame.position(), digest(&frame.body));
+        let places = &mut self.places;
         let entry = self.entries.entry((position, digest)).or_insert_with(|| {
+            let records = records(frame);
+            for id in &records {
+                let place = places.entry(*id).or_default();
+                *place = position.index.max(*place);
+            }
             Rc::new(Entry {
                 position,
                 digest,
-                records: records(frame),
+                records,
             })
         });
         entry.clone()

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use raft_log::node::RetentionConfig;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng};
@@ -15,9 +16,18 @@ pub struct Plan {
     pub tails: u32,
     pub consumers: u32,
     pub segment_bytes: u64,
+    pub keeping: Keeping,
     /// How long things go wrong, counted from when the hub was formed.
     pub chaos: Duration,
     pub actions: Vec<(Duration, Action)>,
+}
+
+/// What the log may keep, and what it must.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keeping {
+    pub retention: RetentionConfig,
+    /// Bytes that a node's files may take.
+    pub budget: Option<u64>,
 }
 
 /// How a node dies.
@@ -32,7 +42,7 @@ pub enum Death {
 /// One thing that goes wrong, most for a while.
 ///
 /// This is the place for what the log learns to do while all else fails: membership changes, leader
-/// transfers, retention and snapshots. A variant here, a line in [`draw`], an arm in
+/// transfers. A variant here, a line in [`draw`], an arm in
 /// `World::act`.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -105,12 +115,14 @@ impl Plan {
         let nodes = *[1, 3, 3, 3, 5].choose(&mut rng).unwrap_or(&3);
         let chaos = Duration::from_secs(rng.random_range(15..40));
         let producers = rng.random_range(1..4);
+        let segment_bytes = *[8 << 10, 16 << 10, 64 << 10].choose(&mut rng).unwrap_or(&0);
         let mut plan = Plan {
+            keeping: keeping(&mut rng, segment_bytes),
             nodes,
             producers,
             tails: rng.random_range(1..3),
             consumers: rng.random_range(1..4),
-            segment_bytes: *[8 << 10, 16 << 10, 64 << 10].choose(&mut rng).unwrap_or(&0),
+            segment_bytes,
             chaos,
             actions: Vec::new(),
         };
@@ -124,6 +136,29 @@ impl Plan {
     }
 }
 
+/// Most hubs delete: by age, by bytes, or because their disks are small.
+fn keeping(rng: &mut StdRng, segment_bytes: u64) -> Keeping {
+    let seconds = |rng: &mut StdRng, from: u64, to: u64| {
+        let millis = rng.random_range(from * 1000..to * 1000);
+        Duration::from_millis(millis)
+    };
+    if rng.random_ratio(1, 5) {
+        return Keeping::default();
+    }
+    let is_by_age = rng.random_ratio(1, 3);
+    let is_by_bytes = rng.random_ratio(1, 3);
+    let is_small = rng.random_ratio(2, 3);
+    Keeping {
+        retention: RetentionConfig {
+            min_age: seconds(rng, 0, 6),
+            max_age: is_by_age.then(|| seconds(rng, 3, 20)),
+            max_bytes: is_by_bytes.then(|| rng.random_range(2..10) * segment_bytes),
+            session_age: seconds(rng, 1, 10),
+        },
+        budget: is_small.then(|| rng.random_range(7..20) * (segment_bytes + 8192)),
+    }
+}
+
 fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
     let node = rng.random_range(1..=nodes);
     let other = (node + rng.random_range(0..nodes)) % nodes + 1;
@@ -134,7 +169,7 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
         Death::Machine
     };
     let changes = rng.random_range(0..60);
-    match rng.random_range(0..24) {
+    match rng.random_range(0..27) {
         0..5 => Action::Crash {
             nodes: some(rng, nodes),
             death,
@@ -144,6 +179,12 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
             nodes: (1..=nodes).collect(),
             death: Death::Machine,
             away: lasting,
+        },
+        // For so long that the others delete what it lacks.
+        24..27 => Action::Crash {
+            nodes: vec![node],
+            death,
+            away: Duration::from_millis(rng.random_range(6000..25_000)),
         },
         6..9 => Action::CrashInWrite { node, changes },
         9 => Action::Stop { node },
@@ -178,7 +219,7 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
         },
         21 => Action::DiskFull {
             node,
-            room: rng.random_range(0..20_000),
+            room: rng.random_range(0..80_000),
             lasting,
         },
         22 => Action::ClockJump {

@@ -10,11 +10,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use raft_log::node::Leader;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use turmoil::Sim;
 
 use crate::clients::{self, Appending, Consuming, Tailing};
+use crate::coverage::Coverage;
 use crate::disk::{Fault, Lie, Storage};
 use crate::history::{Event, History};
 use crate::host::{self, Host};
@@ -43,6 +45,7 @@ pub struct Outcome {
     pub nodes: u64,
     pub simulated: Duration,
     pub acknowledged: u64,
+    pub coverage: Coverage,
     /// Of everything that happened, in order: equal for equal runs.
     pub trace: u64,
 }
@@ -64,6 +67,7 @@ pub fn run(seed: u64, lie: Lie, judges: &[String]) -> anyhow::Result<Outcome> {
         nodes: world.plan.nodes,
         simulated: world.sim.elapsed(),
         acknowledged: world.history.acknowledged(),
+        coverage: world.coverage.clone(),
         trace: world.trace.finish(),
     })
 }
@@ -87,6 +91,7 @@ struct World {
     history: History,
     invariants: Vec<Box<dyn Invariant>>,
     eye: Eye,
+    coverage: Coverage,
     /// Since the last look.
     events: Vec<Event>,
     looked: Duration,
@@ -144,7 +149,7 @@ impl World {
         let mut hosts = Vec::new();
         for id in 1..=plan.nodes {
             let machine = Machine::new(Storage::new(lie), rng.random());
-            let host = Host::new(id, plan.nodes, machine, directory, plan.segment_bytes)?;
+            let host = Host::new(id, machine, directory, &plan)?;
             let running = host.clone();
             sim.host(host::name(id), move || running.clone().run());
             hosts.push(host);
@@ -164,6 +169,7 @@ impl World {
             history,
             invariants: Vec::new(),
             eye: Eye::default(),
+            coverage: Coverage::default(),
             events: Vec::new(),
             looked: Duration::ZERO,
             agenda: BTreeMap::new(),
@@ -260,11 +266,14 @@ impl World {
     fn look(&mut self) -> Judged {
         self.looked = self.sim.elapsed();
         let events = std::mem::take(&mut self.events);
+        let nodes = self.hosts.iter().map(|host| self.eye.node(host)).collect();
         let look = Look {
             at: self.looked,
-            nodes: self.hosts.iter().map(|host| self.eye.node(host)).collect(),
+            nodes,
+            places: &self.eye.places,
             events: &events,
         };
+        self.coverage.take_in(&look);
         for invariant in &mut self.invariants {
             let checked = invariant.check(&look);
             checked.map_err(|what| violation(invariant.name(), what))?;
@@ -400,17 +409,22 @@ impl World {
     fn mind_nodes(&mut self) -> Judged {
         let now = self.sim.elapsed();
         for node in 1..=self.plan.nodes {
+            if let Some(reason) = self.host(node).differs() {
+                return Err(violation("states are equal", reason));
+            }
             let ended = self.host(node).ended();
             let fired = self.host(node).machine.storage.take_fired();
             let standing = self.standing(node);
-            if let Some(fault) = fired {
+            if let Some((fault, file)) = fired {
                 standing.excused = true;
                 if fault == Fault::PowerOff {
                     let away = Duration::from_millis(self.rng.random_range(50..3000));
                     self.crash(node, Death::Machine, away)?;
                     continue;
                 }
-                standing.must_end = Some(now + ENDS_WITHIN);
+                if is_needed(&file) {
+                    standing.must_end = Some(now + ENDS_WITHIN);
+                }
             }
             if standing.down {
                 continue;
@@ -445,12 +459,19 @@ impl World {
     /// The node that all agree on, if there is one.
     fn leader(&mut self) -> Option<u64> {
         let nodes: Option<Vec<_>> = self.hosts.iter().map(|host| host.node()).collect();
-        let reports: Vec<_> = nodes?.iter().map(raft_log::Node::report).collect();
-        let leader = reports.first()?.leader_id?;
-        let formed = reports
-            .iter()
-            .all(|report| report.leader_id == Some(leader) && !report.incarnation.is_empty());
-        formed.then_some(leader)
+        let mut leaders = Vec::new();
+        for (host, node) in self.hosts.iter().zip(nodes?) {
+            node.hub()?;
+            leaders.push(match node.leader() {
+                Leader::This => host::address(host.id),
+                Leader::Other(address) => address,
+                Leader::Unknown => return None,
+            });
+        }
+        let leader = leaders.first()?;
+        let leads = |host: &&Arc<Host>| host::address(host.id) == *leader;
+        let agreed = leaders.iter().all(|other| other == leader);
+        agreed.then(|| self.hosts.iter().find(leads).map(|host| host.id))?
     }
 
     fn has_converged(&mut self) -> bool {
@@ -488,7 +509,12 @@ impl World {
             let status = host.node()?.status();
             Some((host.id, status.applied_index, status.state_hash.to_vec()))
         });
+        let first = self.hosts.iter().filter_map(|host| host.node());
         let end = End {
+            first_offset: first
+                .map(|node| node.gauges().first_offset)
+                .max()
+                .unwrap_or(0),
             states: states.collect(),
             audits: audits.take(),
         };
@@ -504,13 +530,19 @@ impl World {
         for host in &self.hosts {
             let node = host.node().map(|node| {
                 let status = node.status();
+                let first = node.gauges().first_offset;
                 format!(
-                    "{} in term {}, applied {} of {}, leader {:?}",
+                    "{} in term {}, applied {} of {}, leader {:?}, offsets {first}..{}, {} \
+                     segments, {:?}, {:?}",
                     status.role,
                     status.term,
                     status.applied_index,
                     status.last_index,
-                    status.leader_id
+                    status.leader_id,
+                    status.next_offset,
+                    status.segments,
+                    node.refuses_data(),
+                    status.cursors,
                 )
             });
             let ended = host.ended().unwrap_or_else(|| "down".into());
@@ -555,6 +587,7 @@ fn add_clients(
             holder: format!("consumer-{consumer}"),
             // The first two share one.
             cursor: format!("cursor-{}", consumer.max(2)),
+            pinning: consumer <= 2,
             nodes,
             seed: rng.random(),
             history: history.clone(),
@@ -565,6 +598,14 @@ fn add_clients(
         });
     }
     names
+}
+
+/// What a node can't be without. Files for later segments are made again, and what could not be
+/// removed stays.
+fn is_needed(file: &str) -> bool {
+    ["segment-", ".ckpt", "vote"]
+        .iter()
+        .any(|part| file.contains(part))
 }
 
 /// A task that panics would only be missed otherwise.

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::rpc::cluster_client::ClusterClient;
 use proto::rpc::log_client;
 use proto::rpc::{MAX_MESSAGE_BYTES, Refusal};
+use tokio::time::Instant;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::ClientError;
@@ -30,6 +31,7 @@ pub(super) struct Channels {
     /// Only grows: an index stays that of its node.
     nodes: Arc<Mutex<Vec<(String, Channel)>>>,
     tls: Option<ClientTlsConfig>,
+    environment: Arc<dyn Environment>,
     learned: Arc<Mutex<Option<Instant>>>,
     /// Index of the node believed to lead.
     leader: Arc<AtomicUsize>,
@@ -39,7 +41,7 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(
-        environment: &dyn Environment,
+        environment: Arc<dyn Environment>,
         endpoints: &[String],
         tls: Option<&ClientTlsConfig>,
     ) -> Result<Channels, ClientError> {
@@ -48,11 +50,12 @@ impl Channels {
         }
         let nodes: Result<Vec<_>, ClientError> = endpoints
             .iter()
-            .map(|address| Ok((address.clone(), connect_in(environment, address, tls)?)))
+            .map(|address| Ok((address.clone(), connect_in(&*environment, address, tls)?)))
             .collect();
         Ok(Channels {
             nodes: Arc::new(Mutex::new(nodes?)),
             tls: tls.cloned(),
+            environment,
             learned: Arc::default(),
             leader: Arc::default(),
             nearest: Arc::default(),
@@ -96,7 +99,7 @@ impl Channels {
         if address.is_empty() || nodes.len() >= MAX_NODES {
             return None;
         }
-        let channel = connect_lazy(address, self.tls.as_ref()).ok()?;
+        let channel = connect_in(&*self.environment, address, self.tls.as_ref()).ok()?;
         nodes.push((address.to_owned(), channel));
         Some(nodes.len() - 1)
     }

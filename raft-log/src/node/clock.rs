@@ -59,13 +59,14 @@ impl Clock {
     /// The stamp of the next entry, given the time of the state and this node's clocks.
     pub(super) fn stamp(&self, state: Nanos, wall: Nanos, at: Instant) -> Nanos {
         let mut known = self.lock();
-        let first = (state == Nanos::default()).then_some(wall);
-        let last = known.last_stamp.map(|last| shown(last, at));
-        let majority = known.majority(self.own, wall, at);
-        let rules = [Some(state), last, majority, first];
-        let stamp = rules.into_iter().flatten().max().unwrap_or(state);
+        let stamp = known.time(self.own, state, wall, at);
         known.last_stamp = Some((stamp, at));
         stamp
+    }
+
+    /// What the stamp would be: ages are reckoned from it.
+    pub(super) fn time(&self, state: Nanos, wall: Nanos, at: Instant) -> Nanos {
+        self.lock().time(self.own, state, wall, at)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -74,6 +75,14 @@ impl Clock {
 }
 
 impl Known {
+    fn time(&self, own: u64, state: Nanos, wall: Nanos, at: Instant) -> Nanos {
+        let first = (state == Nanos::default()).then_some(wall);
+        let last = self.last_stamp.map(|last| shown(last, at));
+        let majority = self.majority(own, wall, at);
+        let rules = [Some(state), last, majority, first];
+        rules.into_iter().flatten().max().unwrap_or(state)
+    }
+
     /// The time that a majority of the voters' clocks have reached.
     fn majority(&self, own: u64, wall: Nanos, at: Instant) -> Option<Nanos> {
         let clock = |id: &u64| {

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Leader, Node, refused, stopped};
-use crate::client::connect_lazy;
+use crate::client::connect_in;
 use crate::raft::types::{Member, Membership};
 use crate::refusal::refusal;
 
@@ -343,8 +343,9 @@ impl Work<'_> {
 
     /// Asks whoever is at the address who it is, and whether it can be a node of this hub.
     async fn identify(&self, id: u64, address: &str) -> Result<NodeIdentity, Refusal> {
-        let tls = self.node.config.tls.as_ref();
-        let channel = connect_lazy(address, tls).map_err(|error| invalid(error.to_string()))?;
+        let config = &self.node.config;
+        let channel = connect_in(&*config.environment, address, config.tls.as_ref())
+            .map_err(|error| invalid(error.to_string()))?;
         let request = IdentityRequest {
             group: self.node.config.group,
         };

@@ -1,7 +1,6 @@
 //! How this node and its hub are, cheaply: asked by every forwarder and console once a second.
 
 use openraft::async_runtime::WatchReceiver as _;
-use proto::Nanos;
 use proto::rpc::{HubReport, NodeReport};
 
 use super::Node;
@@ -94,7 +93,7 @@ impl Node {
         HubReport {
             hub,
             incarnation,
-            time: Nanos::now().0,
+            time: self.config.environment.now().0,
             received: 0,
             version: env!("CARGO_PKG_VERSION").into(),
             nodes,

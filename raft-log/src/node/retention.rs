@@ -18,10 +18,11 @@ use openraft::async_runtime::WatchReceiver as _;
 use proto::Nanos;
 use proto::rpc::command::Operation;
 use proto::rpc::{self, Pin, Retain};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{Leader, Node};
 use crate::checkpoint::{CheckpointError, Checkpoints};
+use crate::environment::blocking;
 use crate::index::IndexError;
 use crate::segment::SegmentInfo;
 use crate::state::State;
@@ -141,7 +142,7 @@ impl Node {
     async fn look(&self) -> Result<(), RetainError> {
         let node = self.clone();
         let leads = self.leader() == Leader::This;
-        let retain = blocking(move || {
+        let retain = self.blocking(move || {
             node.space.look();
             if leads { node.plan() } else { Ok(None) }
         });
@@ -187,13 +188,28 @@ impl Node {
         Ok(known.filter(|at| Some(*at) >= purged).collect())
     }
 
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, RetainError> + Send + 'static,
+    ) -> Result<T, RetainError> {
+        blocking(&*self.config.environment, work)
+            .await
+            .map_err(|_| RetainError::Ended)?
+    }
+
+    /// Records bear leader time, so only by it can be said how old they are.
+    fn leader_time(&self) -> Nanos {
+        let wall = self.config.environment.now();
+        self.clock.time(self.shared.time(), wall, Instant::now())
+    }
+
     fn purged(&self) -> Option<u64> {
         self.shared.segments.bounds().purged.map(|it| it.index)
     }
 
     fn bounds(&self, segments: &[SegmentInfo]) -> Result<Bounds, IndexError> {
         let config = &self.config.retention;
-        let now = Nanos::now();
+        let now = self.leader_time();
         let first = self.shared.first_offset();
         let (pinning, session) = {
             let state = self.shared.state();
@@ -240,7 +256,7 @@ impl Node {
     /// log is not cut off (openraft #1706).
     async fn purge(&self) -> Result<(), RetainError> {
         let node = self.clone();
-        let target = blocking(move || {
+        let target = self.blocking(move || {
             let first = node.shared.first_offset();
             while node.shared.index.forget_below(first)? {}
             let below = node.shared.log_index(first)?;
@@ -263,7 +279,8 @@ impl Node {
             purge.map_err(|error| RetainError::Raft(error.to_string()))?;
         }
         let (checkpoints, purged) = (self.files.checkpoints.clone(), self.purged());
-        blocking(move || Ok(checkpoints.thin(purged.unwrap_or(0), snapshot)?)).await
+        self.blocking(move || Ok(checkpoints.thin(purged.unwrap_or(0), snapshot)?))
+            .await
     }
 
     /// Log index of Raft's snapshot.
@@ -303,7 +320,7 @@ impl Node {
 
     /// What keeps the oldest records; `None` when nothing does.
     fn lowest_pin(&self) -> Option<Pin> {
-        let now = Nanos::now();
+        let now = self.leader_time();
         let (end, mut pins) = {
             let state = self.shared.state();
             let pin = |kind: &str, limit: bool, pin: Option<(&str, u64)>| {
@@ -374,7 +391,7 @@ impl Node {
     }
 
     /// Why this node, if it leads, takes no data.
-    pub(super) fn refuses_data(&self) -> Option<String> {
+    pub fn refuses_data(&self) -> Option<String> {
         let metrics = self.raft.metrics();
         let voters: Vec<u64> = {
             let metrics = metrics.borrow_watched();
@@ -410,14 +427,6 @@ fn age(nanos: i64) -> String {
         7200..172_800 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RetainError> + Send + 'static,
-) -> Result<T, RetainError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| RetainError::Ended)?
 }
 
 #[cfg(test)]

@@ -3,16 +3,17 @@
 //! What frees space are entries too: a cursor that moves, an acknowledgement, a `Retain`. A reserve
 //! is kept for them; below it only data is refused.
 
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::rpc;
+use tokio::time::Instant;
 
 use super::NodeConfig;
 use crate::raft::peers::Peers;
-use crate::segment::Segments;
+use crate::segment::{self, Disk, Segments};
 
 /// Cursors and acknowledgements need no more, however large the disk is.
 const MOST_RESERVED: u64 = 1 << 30;
@@ -73,7 +74,9 @@ struct Looked {
 pub(crate) struct Space {
     config: DiskConfig,
     segment_bytes: u64,
-    directory: PathBuf,
+    directory: Arc<dyn Disk>,
+    /// What takes room beside the segments.
+    beside: Vec<Arc<dyn Disk>>,
     segments: Segments,
     peers: Peers,
     /// Bytes of data that were taken and may not be on the disk yet.
@@ -104,18 +107,25 @@ struct Inner {
 }
 
 impl Space {
-    pub(crate) fn new(config: &NodeConfig, segments: Segments, peers: Peers) -> Space {
+    /// The directories are there already.
+    pub(crate) fn new(
+        config: &NodeConfig,
+        segments: Segments,
+        peers: Peers,
+    ) -> Result<Space, segment::Error> {
+        let directory = |name| config.environment.directory(&config.data_dir.join(name));
         let space = Space {
             config: config.disk,
             segment_bytes: config.segment_bytes,
-            directory: config.data_dir.clone(),
+            directory: config.environment.directory(&config.data_dir)?,
+            beside: vec![directory("checkpoints")?, directory("index")?],
             segments,
             peers,
             under_way: AtomicU64::new(0),
             inner: Mutex::default(),
         };
         space.look();
-        space
+        Ok(space)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -142,25 +152,26 @@ impl Space {
     /// Asks the file system.
     pub(crate) fn look(&self) {
         let segments = self.segment_files();
-        let beside = ["checkpoints", "index"].map(|it| bytes_of(&self.directory.join(it)));
-        let found = match available(&self.directory) {
+        let beside = self.beside.iter().map(|disk| disk.used_bytes());
+        let beside = beside.filter_map(Result::ok).sum();
+        let found = match available(&*self.directory) {
             Ok((available, size)) => Looked {
                 available,
                 size,
                 segments,
-                beside: beside.iter().sum(),
+                beside,
             },
             // Only the budget counts then.
             Err(error) => {
                 if !std::mem::replace(&mut self.inner().told, true) {
-                    let directory = self.directory.display();
-                    tracing::warn!(%error, %directory, "can't tell how full the disk is");
+                    let directory = self.directory.path("");
+                    tracing::warn!(%error, directory = %directory.display(), "can't tell how full the disk is");
                 }
                 Looked {
                     available: u64::MAX,
                     size: u64::MAX,
                     segments,
-                    beside: beside.iter().sum(),
+                    beside,
                 }
             }
         };
@@ -255,32 +266,9 @@ impl Space {
     }
 }
 
-/// Bytes of the files of a directory that has no others below.
-fn bytes_of(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return 0;
-    };
-    let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
-    files
-        .filter(std::fs::Metadata::is_file)
-        .map(|file| file.len())
-        .sum()
-}
-
-/// What the file system of a directory still gives to a process without privileges, and its size.
-#[cfg(unix)]
-fn available(directory: &Path) -> std::io::Result<(u64, u64)> {
-    let stat = rustix::fs::statvfs(directory)?;
-    Ok((
-        stat.f_bavail.saturating_mul(stat.f_frsize),
-        stat.f_blocks.saturating_mul(stat.f_frsize),
-    ))
-}
-
-/// A node runs on Linux; elsewhere only a budget counts.
-#[cfg(not(unix))]
-fn available(_directory: &Path) -> std::io::Result<(u64, u64)> {
-    Ok((u64::MAX, u64::MAX))
+/// What the file system still gives to a process without privileges, and its size.
+fn available(disk: &dyn Disk) -> io::Result<(u64, u64)> {
+    Ok((disk.free_bytes()?, disk.size_bytes()?))
 }
 
 #[cfg(test)]
@@ -325,8 +313,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("a"), [0; 10]).unwrap();
         std::fs::write(directory.path().join("b"), [0; 5]).unwrap();
-        assert_eq!(bytes_of(directory.path()), 15);
-        let (available, size) = available(directory.path()).unwrap();
+        std::fs::create_dir(directory.path().join("c")).unwrap();
+        let disk = segment::Directory::open(directory.path()).unwrap();
+        assert_eq!(disk.used_bytes().unwrap(), 15);
+        let (available, size) = available(&disk).unwrap();
         assert!(0 < available && available < size, "{available} of {size}");
     }
 }

@@ -9,7 +9,7 @@ use proto::rpc::cluster_client::ClusterClient;
 use proto::rpc::{MembersRequest, MembersResponse};
 
 use super::Node;
-use crate::client::connect_lazy;
+use crate::client::connect_in;
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -91,7 +91,8 @@ impl Node {
     }
 
     async fn ask_members(&self, address: &str) -> Option<MembersResponse> {
-        let channel = connect_lazy(address, self.config.tls.as_ref()).ok()?;
+        let environment = &*self.config.environment;
+        let channel = connect_in(environment, address, self.config.tls.as_ref()).ok()?;
         let request = MembersRequest {
             group: self.config.group,
         };

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::rpc::SpaceShort;
+use tokio::time::Instant;
 
 /// By node id; clones share it.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
-use proto::Nanos;
 use proto::ids::NodeIdentity;
 use proto::rpc;
 use proto::rpc::append_entries_response::Result as Answer;
@@ -18,6 +17,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::environment::Environment;
 use crate::node::space::Space;
 use crate::raft::convert;
 use crate::raft::heard::Heard;
@@ -38,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) hub: String,
     pub(crate) heard: Heard,
     pub(crate) space: Arc<Space>,
+    pub(crate) environment: Arc<dyn Environment>,
     pub(crate) gone: Gone,
     pub(crate) stopping: CancellationToken,
     pub(crate) leaving: CancellationToken,
@@ -293,7 +294,7 @@ impl raft_server::Raft for Service {
         };
         Ok(Response::new(rpc::StateSamplesResponse {
             samples: samples.map(sample).collect(),
-            time: Nanos::now().0,
+            time: self.environment.now().0,
             format: state::FORMAT.into(),
         }))
     }

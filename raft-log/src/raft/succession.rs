@@ -26,7 +26,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 use tonic::transport::{Channel, ClientTlsConfig};
 
-use crate::client::connect_lazy;
+use crate::client::connect_in;
+use crate::environment::Environment;
 use crate::raft::convert;
 use crate::raft::types::{LogId, Member, Membership, Raft, Vote};
 
@@ -63,6 +64,7 @@ pub(crate) struct Succession {
     pub(crate) node_id: u64,
     pub(crate) identity: NodeIdentity,
     pub(crate) tls: Option<ClientTlsConfig>,
+    pub(crate) environment: Arc<dyn Environment>,
     pub(crate) gone: Gone,
 }
 
@@ -278,7 +280,8 @@ impl Succession {
     }
 
     fn client(&self, member: &Member) -> Option<RaftClient<Channel>> {
-        let channel = connect_lazy(&member.address, self.tls.as_ref()).ok()?;
+        let environment = &*self.environment;
+        let channel = connect_in(environment, &member.address, self.tls.as_ref()).ok()?;
         Some(RaftClient::new(channel))
     }
 

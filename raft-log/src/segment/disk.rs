@@ -35,6 +35,19 @@ pub trait Disk: Debug + Send + Sync {
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)
     }
+    /// The size of the file system that it lies on.
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
+    /// All its files together.
+    fn used_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for name in self.list()? {
+            // One that was just unlinked takes nothing.
+            bytes += self.open(&name).and_then(|file| file.len()).unwrap_or(0);
+        }
+        Ok(bytes)
+    }
     /// For messages.
     fn path(&self, name: &str) -> PathBuf;
 }
@@ -220,6 +233,18 @@ impl Disk for Directory {
     fn free_bytes(&self) -> io::Result<u64> {
         let free = rustix::fs::statvfs(&self.path)?;
         Ok(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        let size = rustix::fs::statvfs(&self.path)?;
+        Ok(size.f_blocks.saturating_mul(size.f_frsize))
+    }
+
+    fn used_bytes(&self) -> io::Result<u64> {
+        let entries = std::fs::read_dir(&self.path)?;
+        let files = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+        let files = files.filter(std::fs::Metadata::is_file);
+        Ok(files.map(|file| file.len()).sum())
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -143,11 +143,11 @@ impl Service {
         kit::tls::server(self.tls.as_ref())?
             .add_service(self.node.peer_service())
             .add_service(log)
-            .add_service(ClusterServer::new(Cluster {
-                node: self.node.clone(),
+            .add_service(cluster_server(
+                self.node.clone(),
                 group,
-                shutdown: self.shutdown.clone(),
-            }))
+                self.shutdown.clone(),
+            ))
             // A node that does not lead hands a child's stream on to the one that does.
             .add_service(self.uplink_server(false))
             .serve_with_incoming_shutdown(incoming(listener), self.shutdown.cancelled())
@@ -190,6 +190,19 @@ pub fn log_server(
     shutdown: CancellationToken,
 ) -> LogServer<impl proto::rpc::log_server::Log> {
     server(Log::new(node, group, Arc::default(), shutdown))
+}
+
+/// Who the hub's nodes are, and changing that.
+pub fn cluster_server(
+    node: Node,
+    group: u32,
+    shutdown: CancellationToken,
+) -> ClusterServer<impl proto::rpc::cluster_server::Cluster> {
+    ClusterServer::new(Cluster {
+        node,
+        group,
+        shutdown,
+    })
 }
 
 fn server(log: Log) -> LogServer<Log> {

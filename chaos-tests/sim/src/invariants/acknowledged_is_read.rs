@@ -1,5 +1,5 @@
 //! Every acknowledged record is read at the offset it was acknowledged at, from every node, and all
-//! readers see the same (I1).
+//! readers see the same (I1); but for what was deleted at the log's beginning.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,6 +14,8 @@ pub(super) struct AcknowledgedIsRead {
     read: BTreeMap<u64, RecordId>,
     /// Where each reader goes on.
     next: HashMap<Reader, u64>,
+    /// Where a reader was told that the log begins.
+    deleted: u64,
 }
 
 impl AcknowledgedIsRead {
@@ -59,6 +61,11 @@ impl Invariant for AcknowledgedIsRead {
                     self.compare(offset)?;
                 }
                 Event::Read { reader, offset, id } => self.read(reader, offset, id)?,
+                Event::Deleted { reader, before } => {
+                    let next = self.next.entry(reader).or_default();
+                    *next = before.max(*next);
+                    self.deleted = before.max(self.deleted);
+                }
                 _ => {}
             }
         }
@@ -66,6 +73,12 @@ impl Invariant for AcknowledgedIsRead {
     }
 
     fn check_at_end(&mut self, end: &End) -> Result<(), String> {
+        if self.deleted > end.first_offset {
+            return Err(format!(
+                "a reader was told that the log begins at {}, but it begins at {}",
+                self.deleted, end.first_offset
+            ));
+        }
         let Some((last, id)) = self.acknowledged.last_key_value() else {
             return Ok(());
         };

@@ -17,7 +17,7 @@ impl Invariant for CommittedOnQuorum {
             let Event::Acknowledged { id, offset } = event else {
                 continue;
             };
-            let disks = look.count(|node| node.durable.has(*id));
+            let disks = look.count(|node| look.has(node, *id));
             if disks < look.quorum() {
                 return Err(format!(
                     "{id} was acknowledged at offset {offset}, but is on {disks} of {} disks",

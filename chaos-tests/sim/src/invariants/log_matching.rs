@@ -69,6 +69,7 @@ impl LogMatching {
             return Ok(());
         };
         let compared = self.compared.entry(node.id).or_default();
+        *compared = node.durable.purged.max(*compared);
         for index in *compared + 1..=running.applied_index {
             // What it has applied may not be on its own disk yet.
             let Some(entry) = node.durable.entry(index) else {

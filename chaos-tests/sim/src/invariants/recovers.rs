@@ -17,6 +17,13 @@ impl Invariant for Recovers {
             if let Some(problem) = &node.durable.unreadable {
                 return Err(format!("node {} would not open: {problem}", node.id));
             }
+            let purged = node.durable.purged;
+            if purged > 0 && node.durable.checkpoints.range(purged..).next().is_none() {
+                return Err(format!(
+                    "node {} has dropped its log up to {purged}, but has no checkpoint from there",
+                    node.id
+                ));
+            }
         }
         Ok(())
     }

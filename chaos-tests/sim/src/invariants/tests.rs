@@ -40,6 +40,8 @@ fn nodes(disks: Vec<Durable>) -> Vec<NodeLook> {
             term: 2,
             applied_index: durable.entries.len() as u64,
             cursors: Vec::new(),
+            first_offset: 0,
+            refuses: false,
         }),
         durable: Rc::new(durable),
     };
@@ -58,6 +60,7 @@ fn look(nodes: Vec<NodeLook>, events: &[Event]) -> Look<'_> {
     Look {
         at: Duration::ZERO,
         nodes,
+        places: Box::leak(Box::default()),
         events,
     }
 }
@@ -253,4 +256,72 @@ fn a_disk_that_does_not_open() {
     };
     let mut judge = invariant("recovers");
     assert!(judge.check(&look(nodes(vec![unreadable]), &[])).is_err());
+}
+
+#[test]
+fn what_a_cursor_pins_is_deleted() {
+    let at = |first_offset, next_offset, pinning| {
+        let mut nodes = nodes(vec![Durable::default()]);
+        let cursor = CursorState {
+            name: "c".into(),
+            next_offset,
+            pinning,
+            ..Default::default()
+        };
+        if let Some(running) = &mut nodes[0].running {
+            running.first_offset = first_offset;
+            running.cursors.push(cursor);
+        }
+        nodes
+    };
+    let passes = |before: (u64, u64, bool), after: (u64, u64, bool)| {
+        let look_at = |(first, next, pinning)| look(at(first, next, pinning), &[]);
+        let mut judge = invariant("pinned-is-kept");
+        judge.check(&look_at(before)).unwrap();
+        judge.check(&look_at(after)).is_ok()
+    };
+    assert!(passes((0, 3, true), (5, 5, true)));
+    assert!(!passes((0, 3, true), (5, 4, true)));
+    assert!(passes((0, 3, false), (5, 4, false)));
+    // It was claimed after that was deleted.
+    assert!(passes((0, 0, false), (5, 0, false)));
+    assert!(passes((5, 0, true), (5, 0, true)));
+    assert!(!passes((5, 5, true), (4, 5, true)));
+}
+
+#[test]
+fn what_is_left_out_was_deleted() {
+    let events = [
+        Event::Deleted {
+            reader: 1,
+            before: 4,
+        },
+        read(1, 4, id(1, 4)),
+    ];
+    let mut judge = invariant("acknowledged-is-read");
+    judge.check(&look(Vec::new(), &events)).unwrap();
+    let end = |first_offset| End {
+        first_offset,
+        ..End::default()
+    };
+    judge.check_at_end(&end(4)).unwrap();
+    assert!(judge.check_at_end(&end(3)).is_err());
+    let deleted = [events[0].clone(), read(1, 5, id(1, 5))];
+    let mut judge = invariant("acknowledged-is-read");
+    assert!(judge.check(&look(Vec::new(), &deleted)).is_err());
+}
+
+#[test]
+fn a_log_that_begins_after_every_checkpoint() {
+    let with = |checkpoint| Durable {
+        purged: 7,
+        checkpoints: [(checkpoint, 1)].into(),
+        ..Durable::default()
+    };
+    let passes = |durable| {
+        let nodes = nodes(vec![durable]);
+        invariant("recovers").check(&look(nodes, &[])).is_ok()
+    };
+    assert!(passes(with(7)));
+    assert!(!passes(with(6)));
 }

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// Every change of the log passes these.
 const SEEDS: &str = "1..=24";
+/// What must have happened in them, so that it was tested.
+const COVERED: [&str; 4] = ["deleted", "purges", "snapshots", "refusals"];
 /// Within so many seeds a broken promise is noticed.
 const CONTROL: &str = "1..=12";
 
@@ -46,6 +48,13 @@ fn the_log_holds_what_it_promises() {
         acknowledged > 10_000,
         "only {acknowledged} records were acknowledged"
     );
+    // And all of it came about.
+    for what in COVERED {
+        let counts = seeds
+            .iter()
+            .filter_map(|seed| seed["coverage"][what].as_u64());
+        assert!(counts.sum::<u64>() > 0, "no {what} in these seeds");
+    }
 }
 
 #[test]

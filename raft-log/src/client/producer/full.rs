@@ -1,9 +1,10 @@
 //! What a producer does while the log takes no data: it waits, and says so once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use opentelemetry::metrics::Gauge;
 use opentelemetry::{KeyValue, global};
+use tokio::time::Instant;
 
 use super::RETRY_PAUSE;
 
