@@ -145,6 +145,12 @@ impl LogClient {
         }
     }
 
+    /// Lets go of a cursor that nobody holds any more, so that it keeps no records; refused as fenced
+    /// while somebody does. Whoever claims it again goes on where it stands.
+    pub async fn release_cursor(&self, name: &str) -> Result<CursorState, ClientError> {
+        self.claim_cursor(name, "", Duration::ZERO, false).await
+    }
+
     pub async fn commit_cursors(&self, cursors: Vec<CursorPosition>) -> Result<(), ClientError> {
         self.propose(Operation::CommitCursors(rpc::CommitCursors { cursors }))
             .await

@@ -221,28 +221,45 @@ impl Node {
             Operation::Append(append) => append.producer.as_ref().map(|it| it.producer_id.clone()),
             _ => None,
         };
+        let leads = self.leader() == Leader::This;
+        if is_data && leads {
+            self.check_room()?;
+        }
+        let state = self.shared.time();
+        // A node that does not lead is refused by Raft, and must not remember what it stamped.
+        let leader_time = match leads {
+            true => self.clock.stamp(state, wall, at),
+            false => self.clock.time(state, wall, at),
+        };
         let command = Command {
-            leader_time: self.clock.stamp(self.shared.time(), wall, at).0,
+            leader_time: leader_time.0,
             operation: Some(operation),
         };
         let (responder, receiver) = ProgressResponder::complete_only();
         let proposal = Proposal(command.encode_to_vec().into());
-        let admitted = self.admit(is_data, producer.as_ref(), proposal.0.len())?;
+        let admitted = self.admit(is_data && leads, producer.as_ref(), proposal.0.len())?;
         match self.raft.client_write_ff(proposal, Some(responder)).await {
             Ok(()) => Ok(Submitted { receiver, admitted }),
             Err(fatal) => Err(stopped(&fatal)),
         }
     }
 
-    /// While there is no room a leader takes only what is not data, such as what frees room (I5),
-    /// and from no producer more than its quota.
+    /// While there is no room a leader takes only what is not data, such as what frees room (I5).
+    fn check_room(&self) -> Result<(), Refusal> {
+        match self.refuses_data() {
+            Some(reason) => Err(refusal(RefusalKind::Full, reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes from no producer more than its quota, and counts what is under way to the disk.
     fn admit(
         &self,
-        is_data: bool,
+        counts: bool,
         producer: Option<&bytes::Bytes>,
         bytes: usize,
     ) -> Result<Option<Admitted>, Refusal> {
-        if !is_data || self.leader() != Leader::This {
+        if !counts {
             return Ok(None);
         }
         if let Some(producer) = producer {
@@ -250,10 +267,8 @@ impl Node {
             taken.map_err(|reason| refusal(RefusalKind::Full, reason))?;
         }
         let admitted = Space::admit(&self.space, bytes);
-        match self.refuses_data() {
-            Some(reason) => Err(refusal(RefusalKind::Full, reason)),
-            None => Ok(Some(admitted)),
-        }
+        self.check_room()?;
+        Ok(Some(admitted))
     }
 
     pub fn cursors(&self) -> Vec<rpc::CursorState> {

@@ -113,7 +113,7 @@ impl State {
         let before = self.time;
         self.time = self.time.max(leader_time);
         if before != Nanos::default() {
-            self.sessions.passed(self.time.0.saturating_sub(before.0));
+            self.sessions.passed(before, self.time);
         }
         if before.0.div_euclid(SETTLE_NANOS) != self.time.0.div_euclid(SETTLE_NANOS) {
             self.origins.settle();

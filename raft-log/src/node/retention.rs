@@ -161,7 +161,10 @@ impl Node {
     /// What to propose, if there is something to delete; blocks.
     fn plan(&self) -> Result<Option<Retain>, RetainError> {
         let segments = self.shared.segments.segments();
-        let checkpoints = self.usable_checkpoints()?;
+        // What was deleted before needs not be looked at again.
+        let begin = self.shared.log_index(self.shared.first_offset())?;
+        let mut checkpoints = self.usable_checkpoints()?;
+        checkpoints.retain(|at| *at >= begin);
         let mut limit = choose(self.bounds(&segments)?, &checkpoints, &segments);
         while let Some(at) = limit {
             match self.files.checkpoints.load(at) {
@@ -268,7 +271,7 @@ impl Node {
             Ok((known.pop(), known.pop()))
         });
         let (Some(snapshot), before) = target.await? else {
-            return Ok(());
+            return self.thin(self.snapshot().unwrap_or(0)).await;
         };
         if self.snapshot() < Some(snapshot) {
             self.files.point.store(snapshot, Ordering::Release);
@@ -278,6 +281,11 @@ impl Node {
             let purge = self.raft.trigger().purge_log(before).await;
             purge.map_err(|error| RetainError::Raft(error.to_string()))?;
         }
+        self.thin(snapshot).await
+    }
+
+    /// Removes checkpoints that lead nowhere, and some of those that stand close together.
+    async fn thin(&self, snapshot: u64) -> Result<(), RetainError> {
         let (checkpoints, purged) = (self.files.checkpoints.clone(), self.purged());
         self.blocking(move || Ok(checkpoints.thin(purged.unwrap_or(0), snapshot)?))
             .await
@@ -400,7 +408,8 @@ impl Node {
         let reason = self.space.refuses(&voters, self.patience())?;
         let pinned_by = self.pinned_by();
         Some(format!(
-            "{reason}; {pinned_by}; let the consumer catch up, raise log.disk.budget or give the \
+            "{reason}; {pinned_by}; let the consumer catch up (or, if it is gone for good, `updraft cursor release`), raise \
+             log.disk.budget or give the \
              disk more room"
         ))
     }

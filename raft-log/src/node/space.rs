@@ -132,9 +132,15 @@ impl Space {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of the segment files.
+    /// Bytes of the segment files, those for the next segments included.
     fn segment_files(&self) -> u64 {
-        self.segments.size().1
+        self.segments.space().used_bytes
+    }
+
+    /// What is pre-written is all that can still be written, and it is not much.
+    fn is_stalling(&self) -> bool {
+        let space = self.segments.space();
+        space.stalled || (space.short && space.spare_bytes < self.segment_bytes)
     }
 
     /// Counts data that is about to be written; asks the file system when that is long ago.
@@ -211,7 +217,7 @@ impl Space {
     pub(crate) fn is_full(&self) -> bool {
         let room = self.room();
         let mut inner = self.inner();
-        let full = room.is_full(inner.full);
+        let full = room.is_full(inner.full) || self.is_stalling();
         if full != inner.full {
             let Room { used, left, .. } = room;
             if full {

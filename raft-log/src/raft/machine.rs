@@ -56,8 +56,8 @@ pub enum MachineError {
     #[error("checkpoint at {log_index}: {problem}")]
     State { log_index: u64, problem: String },
     #[error(
-        "the log begins at {first}, but no checkpoint before it is left; wipe this node and let \
-         it rejoin"
+        "the log begins at {first}, but no checkpoint before it is left; wipe this node and run \
+         `updraft cluster replace`"
     )]
     NoCheckpoint { first: u64 },
 }

@@ -31,7 +31,7 @@ pub enum Error {
     /// Something that was durable is damaged or missing.
     #[error(
         "log file {} is corrupt at byte {offset} (index {index}): {what}; \
-         wipe this node and let it rejoin as a new learner",
+         wipe this node and run `updraft cluster replace`",
         path.display()
     )]
     Corrupt {

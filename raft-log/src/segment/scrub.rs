@@ -169,8 +169,8 @@ impl Scrub {
             first_index = damage.first_index,
             last_index = damage.last_index,
             what = damage.what,
-            "a log segment is damaged; it is not served any more: wipe this node and let it \
-             rejoin while the others still hold it"
+            "a log segment is damaged; it is not served any more: wipe this node and run \
+             `updraft cluster replace` while the others still hold it"
         );
     }
 }

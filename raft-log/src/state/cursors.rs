@@ -33,7 +33,8 @@ impl Cursors {
             cursor.holder = claim.holder;
         }
         cursor.lease_until = Nanos(now.0.saturating_add(claim.lease_nanos.max(0)));
-        cursor.pinning |= claim.pinning;
+        // Who holds it says so; given up like this, it keeps nothing for ever.
+        cursor.pinning = claim.pinning;
         Ok(state(&claim.name, cursor))
     }
 

@@ -112,10 +112,11 @@ impl Sessions {
         self.sessions.settle();
     }
 
-    /// Between two entries the leader time went on by so much.
-    pub(super) fn passed(&mut self, nanos: i64) {
+    /// Leader time between two entries.
+    pub(super) fn passed(&mut self, before: Nanos, now: Nanos) {
+        let nanos = now.0.saturating_sub(before.0);
         if nanos >= STALL_NANOS {
-            let leases = self.leases.values_mut();
+            let leases = self.leases.values_mut().filter(|until| before < **until);
             leases.for_each(|until| until.0 = until.0.saturating_add(nanos));
         }
     }

@@ -56,6 +56,8 @@ pub(crate) struct LaneTask {
     claim: Option<(CursorState, Instant)>,
     /// Why it is not forwarding, as it was told last.
     told: String,
+    /// What the parent needs next is deleted: then nothing needs to be kept for it either.
+    hopeless: bool,
 }
 
 /// A connection to the parent that has been greeted.
@@ -82,6 +84,7 @@ impl LaneTask {
             attempt: 0,
             claim: None,
             told: String::new(),
+            hopeless: false,
         }
     }
 
@@ -98,6 +101,7 @@ impl LaneTask {
                 () = shutdown.cancelled() => Ended::Shutdown,
             };
             self.metrics.connected(self.lane, false);
+            self.hopeless = matches!(ended, Ended::Deleted(_));
             let pause = match &ended {
                 Ended::Shutdown => return Ok(()),
                 Ended::Elsewhere => RENEW_EVERY,
@@ -182,7 +186,8 @@ impl LaneTask {
         }
         let (name, holder, at) = (self.cursor_name(), &self.config.holder, Instant::now());
         self.claim = None;
-        let claim = self.log.claim_cursor(&name, holder, LEASE, true).await?;
+        let pinning = !self.hopeless;
+        let claim = self.log.claim_cursor(&name, holder, LEASE, pinning).await?;
         self.claim = Some((claim.clone(), at));
         Ok(claim)
     }

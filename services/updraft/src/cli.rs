@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    audit, check, cluster, collect, demo, init, log, passwd, publish, ready, run, schema, status,
-    subscribe, tail,
+    audit, check, cluster, collect, cursor, demo, init, log, passwd, publish, ready, run, schema,
+    status, subscribe, tail,
 };
 
 /// Carries factory data from machines to the enterprise without losing any.
@@ -47,6 +47,9 @@ enum Command {
     /// Show and change which nodes form a hub, while it works
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Show how far the consumers of a hub's log are, and let go of one that is gone
+    #[command(subcommand)]
+    Cursor(cursor::Command),
     /// Compare the logs of hubs with each other and with their historians
     Audit(audit::Args),
     /// Look at the log files of a stopped node
@@ -92,6 +95,7 @@ async fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail::run(args).await,
         Command::Status(args) => status::run(args).await,
         Command::Cluster(command) => cluster::run(command).await,
+        Command::Cursor(command) => cursor::run(command).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Log(args) => log::run(&args),
     }

@@ -13,6 +13,7 @@ mod check;
 mod passwd;
 mod ready;
 mod collect;
+mod cursor;
 mod client;
 mod publish;
 mod subscribe;

@@ -82,7 +82,8 @@ fn verdict(found: &Inspection, depth: Depth) -> String {
     };
     format!(
         "damaged: {} at byte {}, index {}: {}{more}; if other nodes of the hub hold the log, wipe \
-         this one and let it rejoin, else restore the directory from a backup",
+         this one and run `updraft cluster replace`, else keep the files as they are: what is \
+         before this place can still be read",
         first.file, first.offset, first.index, first.what
     )
 }

@@ -105,7 +105,15 @@ fn check_room(config: &HubConfig) -> Result<(), ConfigError> {
         return Err(config.error(max.place, message));
     }
     let segment = log.segment_bytes.as_u64();
-    let reserve = log.disk.reserve.as_ref().map(|it| it.as_u64());
+    let reserve = log.disk.reserve.as_ref();
+    if let Some(reserve) = reserve.filter(|it| it.as_u64() < 2 * segment) {
+        let message = format!(
+            "log.disk.reserve: must be at least {} bytes: two of log.segment_bytes",
+            2 * segment
+        );
+        return Err(config.error(reserve.place, message));
+    }
+    let reserve = reserve.map(|it| it.as_u64());
     let least = reserve.unwrap_or(2 * segment).saturating_add(4 * segment);
     if let Some(budget) = log.disk.budget.as_ref().filter(|it| it.as_u64() < least) {
         let message = format!(
