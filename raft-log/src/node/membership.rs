@@ -236,11 +236,25 @@ impl Work<'_> {
         self.join(id, joining, learner).await
     }
 
+    /// A leader that was elected just now has not heard from everybody yet: it waits as long as an
+    /// answer may take.
+    async fn can_do_without(&self, id: u64, force: bool) -> Result<(), Refusal> {
+        let patience = self.node.patience();
+        let until = Instant::now() + patience;
+        loop {
+            let judged = quorum_without(id, &self.node.members(), patience, force);
+            if judged.is_ok() || Instant::now() >= until {
+                return judged;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn take_out(&self, id: u64, force: bool) -> Result<(), Refusal> {
         let membership = self.membership();
         let is_voter = membership.voter_ids().any(|voter| voter == id);
         if is_voter {
-            quorum_without(id, &self.node.members(), self.node.patience(), force)?;
+            self.can_do_without(id, force).await?;
         }
         if id == self.node.config.node_id.0 {
             let message = format!("node {id} leads, and hands over first");
