@@ -25,6 +25,15 @@ pub(super) struct Node {
 const MAX_NODES: usize = 16;
 /// The hub may have got other nodes since.
 const LEARN_EVERY: Duration = Duration::from_secs(10);
+/// After a node did not take a request: it may be the next one that goes.
+const LEARN_AGAIN: Duration = Duration::from_millis(250);
+
+/// When it was asked last who the hub's nodes are, and whether that may have changed.
+#[derive(Debug, Default)]
+struct Learned {
+    at: Option<Instant>,
+    is_doubtful: bool,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Channels {
@@ -32,7 +41,7 @@ pub(super) struct Channels {
     nodes: Arc<Mutex<Vec<(String, Channel)>>>,
     tls: Option<ClientTlsConfig>,
     environment: Arc<dyn Environment>,
-    learned: Arc<Mutex<Option<Instant>>>,
+    learned: Arc<Mutex<Learned>>,
     /// Index of the node believed to lead.
     leader: Arc<AtomicUsize>,
     /// Index of the node that reads go to.
@@ -82,9 +91,16 @@ impl Channels {
     /// Whether it is time to ask who the hub's nodes are; counts as asked.
     pub(super) fn is_to_learn(&self) -> bool {
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = learned.is_none_or(|at| at.elapsed() >= LEARN_EVERY);
+        let every = match learned.is_doubtful {
+            true => LEARN_AGAIN,
+            false => LEARN_EVERY,
+        };
+        let due = learned.at.is_none_or(|at| at.elapsed() >= every);
         if due {
-            *learned = Some(Instant::now());
+            *learned = Learned {
+                at: Some(Instant::now()),
+                is_doubtful: false,
+            };
         }
         due
     }
@@ -118,6 +134,9 @@ impl Channels {
 
     /// The node did not take a request: go where it points to, or to the next one.
     pub(super) fn follow(&self, index: usize, refusal: &Refusal) {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        learned.is_doubtful = true;
+        drop(learned);
         let named = self.learn(&refusal.leader);
         self.leads(named.unwrap_or((index + 1) % self.len()));
     }
