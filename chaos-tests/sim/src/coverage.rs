@@ -14,6 +14,8 @@ pub struct Coverage {
     pub snapshots: u64,
     /// Looks at a leader that took no data because a disk was full.
     pub refusals: u64,
+    /// Changes of the hub's nodes.
+    pub changes: u64,
     /// Durable end of each node's log, and what it had dropped.
     seen: BTreeMap<u64, (u64, u64)>,
 }
@@ -39,12 +41,13 @@ impl Coverage {
     }
 
     /// By name.
-    pub fn counts(&self) -> [(&'static str, u64); 4] {
+    pub fn counts(&self) -> [(&'static str, u64); 5] {
         [
             ("deleted", self.deleted),
             ("purges", self.purges),
             ("snapshots", self.snapshots),
             ("refusals", self.refusals),
+            ("changes", self.changes),
         ]
     }
 }

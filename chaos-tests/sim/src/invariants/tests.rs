@@ -28,6 +28,7 @@ fn entry(index: u64, term: u64, content: u64) -> Rc<Entry> {
         position,
         digest: content,
         records: vec![id(1, content)],
+        voters: None,
     })
 }
 
@@ -61,6 +62,7 @@ fn look(nodes: Vec<NodeLook>, events: &[Event]) -> Look<'_> {
         at: Duration::ZERO,
         nodes,
         places: Box::leak(Box::default()),
+        wiped: Box::leak(Box::default()),
         events,
     }
 }
