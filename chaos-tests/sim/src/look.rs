@@ -94,7 +94,7 @@ pub struct Running {
 }
 
 /// What a node's disk holds for certain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Durable {
     /// Term and node that the node last voted for.
     pub vote: Option<(u64, u64)>,

@@ -68,8 +68,11 @@ impl World {
     }
 
     pub(super) fn changed(&mut self, change: Change, done: bool) -> Judged {
-        self.coverage.changes += u64::from(done);
-        if let (Change::Remove(node), true) = (change, done) {
+        if !done {
+            return Ok(());
+        }
+        self.coverage.changed(change);
+        if let Change::Remove(node) = change {
             self.crash(node, Death::Process, Duration::ZERO)?;
             self.host(node).set_used(false);
             self.lose(node);
