@@ -150,7 +150,7 @@ impl Host {
             std::future::pending::<()>().await;
         }
         let shutdown = self.state().shutdown.clone();
-        let ended = match self.serve(shutdown).await {
+        let ended = match Box::pin(self.serve(shutdown)).await {
             Ok(reason) => reason,
             Err(error) => format!("{error:#}"),
         };

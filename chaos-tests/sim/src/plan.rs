@@ -203,15 +203,8 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
             death: Death::Machine,
             away: lasting,
         },
-        27..29 => Action::Add { node },
-        29..31 => Action::Remove { node },
-        31..33 => Action::Replace { node },
-        // For so long that the others delete what it lacks.
-        24..27 => Action::Crash {
-            nodes: vec![node],
-            death,
-            away: Duration::from_millis(rng.random_range(6000..25_000)),
-        },
+        change @ 27..33 => membership(change, node),
+        24..27 => absence(rng, node, death),
         6..9 => Action::CrashInWrite { node, changes },
         9 => Action::Stop { node },
         10..13 => Action::Partition {
@@ -257,6 +250,23 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
             client: rng.random_range(1..=producers),
             lasting,
         },
+    }
+}
+
+/// For so long that the others delete what the node lacks.
+fn absence(rng: &mut StdRng, node: u64, death: Death) -> Action {
+    Action::Crash {
+        nodes: vec![node],
+        death,
+        away: Duration::from_millis(rng.random_range(6000..25_000)),
+    }
+}
+
+fn membership(change: i32, node: u64) -> Action {
+    match change % 3 {
+        0 => Action::Add { node },
+        1 => Action::Remove { node },
+        _ => Action::Replace { node },
     }
 }
 
