@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use proto::rpc::CursorPosition;
+use proto::rpc::{AddNode, CursorPosition, RemoveNode, ReplaceNode, change_request};
 use proto::{Nanos, Offset, Record};
 use raft_log::client::{ClientConfig, ClientError, LogClient, Producer, ProducerOptions, TailFrom};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::{sleep, timeout};
 
-use crate::history::{Event, History, Reader, RecordId};
+use crate::history::{Change, Event, History, Reader, RecordId};
 use crate::host;
 use crate::machine::Desk;
 
@@ -198,5 +198,58 @@ impl Consuming {
             });
         }
         Ok(())
+    }
+}
+
+/// The hub's operator, who changes its nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Changing {
+    pub(crate) hosts: u64,
+    pub(crate) history: History,
+}
+
+/// How often a change is tried that may be given up.
+const ATTEMPTS: u32 = 4;
+
+impl Changing {
+    pub(crate) async fn run(self) -> turmoil::Result {
+        loop {
+            if let Some(change) = self.history.asked() {
+                let done = self.change(change).await?;
+                self.history.tell(Event::Changed { change, done });
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn change(&self, change: Change) -> Result<bool, ClientError> {
+        let log = client(1..=self.hosts)?;
+        for attempt in 1.. {
+            let wanted = match change {
+                Change::Add(node_id) => change_request::Change::Add(AddNode {
+                    node_id,
+                    address: host::address(node_id),
+                    learner: false,
+                }),
+                Change::Remove(node_id) => change_request::Change::Remove(RemoveNode {
+                    node_id,
+                    force: false,
+                }),
+                Change::Replace(node_id) => change_request::Change::Replace(ReplaceNode {
+                    node_id,
+                    ..Default::default()
+                }),
+            };
+            match log.change_members(wanted, |_| {}).await {
+                Ok(()) => return Ok(true),
+                Err(error) => tracing::debug!(?change, %error, "the nodes were not changed"),
+            }
+            // One that has lost its disk is of no use before.
+            if attempt >= ATTEMPTS && !matches!(change, Change::Replace(_)) {
+                break;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+        Ok(false)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::history::Change;
 use crate::look::Look;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,10 @@ pub struct Coverage {
     pub snapshots: u64,
     /// Looks at a leader that took no data because a disk was full.
     pub refusals: u64,
+    /// Nodes that joined the hub, left it, and were replaced.
+    pub joined: u64,
+    pub removed: u64,
+    pub replaced: u64,
     /// Durable end of each node's log, and what it had dropped.
     seen: BTreeMap<u64, (u64, u64)>,
 }
@@ -38,13 +43,25 @@ impl Coverage {
         }
     }
 
+    pub(crate) fn changed(&mut self, change: Change) {
+        let count = match change {
+            Change::Add(_) => &mut self.joined,
+            Change::Remove(_) => &mut self.removed,
+            Change::Replace(_) => &mut self.replaced,
+        };
+        *count += 1;
+    }
+
     /// By name.
-    pub fn counts(&self) -> [(&'static str, u64); 4] {
+    pub fn counts(&self) -> [(&'static str, u64); 7] {
         [
             ("deleted", self.deleted),
             ("purges", self.purges),
             ("snapshots", self.snapshots),
             ("refusals", self.refusals),
+            ("joined", self.joined),
+            ("removed", self.removed),
+            ("replaced", self.replaced),
         ]
     }
 }

@@ -272,6 +272,13 @@ impl Storage {
         (inner.capacity, inner.fuse) = (None, None);
     }
 
+    /// Somebody puts another disk in.
+    pub fn wipe(&self) {
+        let mut inner = lock(&self.0);
+        inner.version += 1;
+        inner.folders.clear();
+    }
+
     /// The process is gone; the machine was never off.
     pub fn kill(&self) {
         let mut inner = lock(&self.0);

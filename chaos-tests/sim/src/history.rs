@@ -1,6 +1,6 @@
 //! What clients asked for and saw, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,6 +46,14 @@ impl RecordId {
     }
 }
 
+/// Of who the hub's nodes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Add(u64),
+    Remove(u64),
+    Replace(u64),
+}
+
 /// Who read it: readers are numbered, and start anew at any offset under a new number.
 pub type Reader = u32;
 
@@ -72,6 +80,8 @@ pub enum Event {
         next_offset: u64,
         floor: u64,
     },
+    /// The hub's nodes were changed, or that was given up.
+    Changed { change: Change, done: bool },
     /// The log took the position of a cursor.
     Committed { cursor: String, next_offset: u64 },
 }
@@ -85,6 +95,8 @@ struct Inner {
     /// Records that were submitted and neither acknowledged nor given up.
     pending: usize,
     acknowledged: u64,
+    /// Changes of the hub's nodes that are asked for and not done.
+    changes: VecDeque<Change>,
     /// Producers shall make no more records.
     closed: bool,
 }
@@ -114,6 +126,7 @@ impl History {
                 let known = inner.cursors.entry(cursor.clone()).or_default();
                 *known = (*known).max(*next_offset);
             }
+            Event::Changed { .. } => drop(inner.changes.pop_front()),
             Event::Read { .. } | Event::Deleted { .. } | Event::Claimed { .. } => {}
         }
         inner.events.push(event);
@@ -132,6 +145,15 @@ impl History {
         let mut inner = self.inner();
         inner.readers += 1;
         inner.readers
+    }
+
+    /// Of the hub's operator, who sees to one after the other.
+    pub(crate) fn ask(&self, change: Change) {
+        self.inner().changes.push_back(change);
+    }
+
+    pub(crate) fn asked(&self) -> Option<Change> {
+        self.inner().changes.front().copied()
     }
 
     pub(crate) fn close(&self) {

@@ -40,6 +40,8 @@ struct State {
     ended: Option<String>,
     /// Its state was found to be another one than that of its peers.
     differs: Option<String>,
+    /// It is switched on.
+    used: bool,
     shutdown: CancellationToken,
 }
 
@@ -58,7 +60,8 @@ impl Host {
         directory: &Path,
         plan: &Plan,
     ) -> anyhow::Result<Arc<Host>> {
-        let members = (1..=plan.nodes).map(|id| (NodeId(id), address(id)));
+        let members = (1..=plan.nodes).chain((id > plan.nodes).then_some(id));
+        let members = members.map(|id| (NodeId(id), address(id)));
         let config = NodeConfig {
             node_id: NodeId(id),
             group: 0,
@@ -87,6 +90,7 @@ impl Host {
                 node: None,
                 ended: None,
                 differs: None,
+                used: id <= plan.nodes,
                 shutdown: CancellationToken::new(),
             }),
         }))
@@ -113,6 +117,20 @@ impl Host {
         state.differs.clone().or_else(gate)
     }
 
+    pub(crate) fn is_used(&self) -> bool {
+        self.state().used
+    }
+
+    pub(crate) fn set_used(&self, used: bool) {
+        self.state().used = used;
+    }
+
+    /// Its disk is lost.
+    pub(crate) fn wipe(&self) {
+        self.machine.storage.wipe();
+        let _ = std::fs::remove_dir_all(&self.config.data_dir);
+    }
+
     /// Ends it in order, soon.
     pub(crate) fn stop(&self) {
         self.state().shutdown.cancel();
@@ -128,8 +146,11 @@ impl Host {
 
     /// Runs the node until it ends by itself or is told to; then waits to be taken away.
     pub(crate) async fn run(self: Arc<Host>) -> turmoil::Result {
+        if !self.is_used() {
+            std::future::pending::<()>().await;
+        }
         let shutdown = self.state().shutdown.clone();
-        let ended = match self.serve(shutdown).await {
+        let ended = match Box::pin(self.serve(shutdown)).await {
             Ok(reason) => reason,
             Err(error) => format!("{error:#}"),
         };

@@ -1,7 +1,7 @@
 //! A look at the whole hub at one moment: what every running node says, and what every disk would
 //! have after a power cut.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use prost::Message as _;
 use proto::ids::NodeIdentity;
 use proto::rpc::command::Operation;
-use proto::rpc::{Command, CursorState, RaftVote};
+use proto::rpc::{self, Command, CursorState, RaftVote};
 use raft_log::segment::{Frame, LogPosition, Recovered, Segments};
 
 use crate::disk::Storage;
@@ -21,32 +21,55 @@ use crate::machine::Bench;
 /// The last log index that each record was ever seen at.
 pub type Places = HashMap<RecordId, u64>;
 
+/// Sets of nodes, each of which must have a majority.
+pub type Voters = Vec<BTreeSet<u64>>;
+
+/// Whether a majority of all sets has what these nodes have.
+#[must_use]
+pub fn is_quorum(voters: &Voters, nodes: &BTreeSet<u64>) -> bool {
+    let has_majority = |set: &BTreeSet<u64>| set.intersection(nodes).count() > set.len() / 2;
+    voters.iter().all(has_majority)
+}
+
+/// Disks that were lost, and not by the log's fault.
+#[derive(Debug, Default)]
+pub struct Wiped {
+    pub times: u64,
+    /// How far the log went then, by node.
+    pub up_to: BTreeMap<u64, u64>,
+}
+
 /// What the invariants are asked about.
 #[derive(Debug)]
 pub struct Look<'a> {
     pub at: Duration,
     pub nodes: Vec<NodeLook>,
     pub places: &'a Places,
+    pub wiped: &'a Wiped,
     /// What clients saw since the last look.
     pub events: &'a [Event],
 }
 
 impl Look<'_> {
+    /// All nodes there are, should nothing be known of who votes.
     #[must_use]
-    pub fn quorum(&self) -> usize {
-        self.nodes.len() / 2 + 1
+    pub fn everybody(&self) -> Voters {
+        vec![self.nodes.iter().map(|node| node.id).collect()]
     }
 
     /// Whether a disk has a record, or had it and may have deleted it since.
     #[must_use]
     pub fn has(&self, node: &NodeLook, id: RecordId) -> bool {
         let place = self.places.get(&id);
-        node.durable.has(id) || place.is_some_and(|index| *index <= node.durable.purged)
+        let lost = self.wiped.up_to.get(&node.id).copied().unwrap_or_default();
+        let gone = lost.max(node.durable.purged);
+        node.durable.has(id) || place.is_some_and(|index| *index <= gone)
     }
 
     /// Nodes with these properties.
-    pub fn count(&self, has: impl Fn(&NodeLook) -> bool) -> usize {
-        self.nodes.iter().filter(|node| has(node)).count()
+    pub fn those(&self, has: impl Fn(&NodeLook) -> bool) -> BTreeSet<u64> {
+        let nodes = self.nodes.iter().filter(|node| has(node));
+        nodes.map(|node| node.id).collect()
     }
 }
 
@@ -71,7 +94,7 @@ pub struct Running {
 }
 
 /// What a node's disk holds for certain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Durable {
     /// Term and node that the node last voted for.
     pub vote: Option<(u64, u64)>,
@@ -79,6 +102,8 @@ pub struct Durable {
     pub entries: Vec<Rc<Entry>>,
     /// Log index up to which they were dropped.
     pub purged: u64,
+    /// Who votes from an entry on, in order; what comes before the log has no entry.
+    pub memberships: Vec<(Option<LogPosition>, Voters)>,
     /// Digests of its checkpoints, by log index.
     pub checkpoints: BTreeMap<u64, u64>,
     /// Why it could not be read; the disk of a node that never ran is empty.
@@ -106,6 +131,8 @@ pub struct Entry {
     pub position: LogPosition,
     pub digest: u64,
     pub records: Vec<RecordId>,
+    /// If it changes who votes.
+    pub voters: Option<Voters>,
 }
 
 /// Reads disks; remembers what it has read.
@@ -115,12 +142,20 @@ pub(crate) struct Eye {
     /// The version of each disk that was read last.
     disks: BTreeMap<u64, (u64, Rc<Durable>)>,
     pub(crate) places: Places,
+    pub(crate) wiped: Wiped,
 }
 
 /// Entries that are read again at once, when those after them have become others.
 const STEP_BACK: usize = 16;
 
 impl Eye {
+    /// A disk is lost.
+    pub(crate) fn lose(&mut self, node: u64) {
+        let last = self.places.values().max().copied().unwrap_or_default();
+        self.wiped.times += 1;
+        self.wiped.up_to.insert(node, last);
+    }
+
     pub(crate) fn node(&mut self, host: &Host) -> NodeLook {
         let running = host.node().map(|node| {
             let gauges = node.gauges();
@@ -178,15 +213,27 @@ impl Eye {
             .transpose()?;
         let folder = storage.directory(&host.config.data_dir.join("checkpoints"));
         let mut checkpoints = BTreeMap::new();
+        let mut before = None;
         for name in folder.list()? {
             let index = name
                 .strip_suffix(".ckpt")
                 .and_then(|stem| stem.parse().ok());
             if let Some(index) = index {
-                checkpoints.insert(index, digest(&content(&*folder, &name)?));
+                let bytes = content(&*folder, &name)?;
+                checkpoints.insert(index, digest(&bytes));
+                // The first one, if the log is not whole.
+                if before.is_none() && index >= purged && purged > 0 {
+                    before = voters_of_checkpoint(&bytes);
+                }
             }
         }
+        let before = before.map(|voters| (None, voters));
+        let changes = entries
+            .iter()
+            .filter_map(|entry: &Rc<Entry>| Some((Some(entry.position), entry.voters.clone()?)));
+        let memberships = before.into_iter().chain(changes).collect();
         Ok(Durable {
+            memberships,
             vote: vote.map(|vote| (vote.term, vote.node_id)),
             entries,
             purged,
@@ -241,6 +288,7 @@ impl Eye {
                 position,
                 digest,
                 records,
+                voters: voters(frame),
             })
         });
         entry.clone()
@@ -258,6 +306,26 @@ fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
     hasher.finish()
+}
+
+/// The kind of frame that says who the hub's nodes are.
+const MEMBERSHIP: u8 = 2;
+
+fn voters(frame: &Frame) -> Option<Voters> {
+    let membership = rpc::Membership::decode(frame.body.clone());
+    (frame.kind == MEMBERSHIP).then(|| sets(&membership.unwrap_or_default()))
+}
+
+/// Behind magic, version and checksum of the file.
+fn voters_of_checkpoint(file: &[u8]) -> Option<Voters> {
+    let checkpoint = rpc::Checkpoint::decode(file.get(12..)?).ok()?;
+    Some(sets(&checkpoint.meta?.membership?))
+}
+
+fn sets(membership: &rpc::Membership) -> Voters {
+    let sets = membership.configs.iter();
+    sets.map(|set| set.node_ids.iter().copied().collect())
+        .collect()
 }
 
 fn records(frame: &Frame) -> Vec<RecordId> {

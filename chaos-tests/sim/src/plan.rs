@@ -11,7 +11,10 @@ use rand::{Rng, SeedableRng};
 /// The size of the world, and what goes wrong in it.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// That form the hub.
     pub nodes: u64,
+    /// That may join it later.
+    pub spares: u64,
     pub producers: u32,
     pub tails: u32,
     pub consumers: u32,
@@ -41,8 +44,7 @@ pub enum Death {
 
 /// One thing that goes wrong, most for a while.
 ///
-/// This is the place for what the log learns to do while all else fails: membership changes, leader
-/// transfers. A variant here, a line in [`draw`], an arm in
+/// This is the place for what the log learns to do while all else fails. A variant here, a line in [`draw`], an arm in
 /// `World::act`.
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -106,9 +108,27 @@ pub enum Action {
         node: u64,
         nanos: i64,
     },
+    /// It joins the hub, if it is none of its nodes.
+    Add {
+        node: u64,
+    },
+    /// It leaves for good, and may join again as another one.
+    Remove {
+        node: u64,
+    },
+    /// It loses its disk and joins again.
+    Replace {
+        node: u64,
+    },
 }
 
 impl Plan {
+    /// Every node that there may be.
+    #[must_use]
+    pub fn hosts(&self) -> u64 {
+        self.nodes + self.spares
+    }
+
     #[must_use]
     pub fn of(seed: u64) -> Plan {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -116,9 +136,12 @@ impl Plan {
         let chaos = Duration::from_secs(rng.random_range(15..40));
         let producers = rng.random_range(1..4);
         let segment_bytes = *[8 << 10, 16 << 10, 64 << 10].choose(&mut rng).unwrap_or(&0);
+        let spares = rng.random_range(0..=2).min(5 - nodes);
+        let hosts = nodes + spares;
         let mut plan = Plan {
             keeping: keeping(&mut rng, segment_bytes),
             nodes,
+            spares,
             producers,
             tails: rng.random_range(1..3),
             consumers: rng.random_range(1..4),
@@ -129,7 +152,7 @@ impl Plan {
         let pause = rng.random_range(500..4000);
         let mut at = Duration::ZERO;
         while at < chaos {
-            plan.actions.push((at, draw(&mut rng, nodes, producers)));
+            plan.actions.push((at, draw(&mut rng, hosts, producers)));
             at += Duration::from_millis(rng.random_range(50..pause));
         }
         plan
@@ -169,7 +192,7 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
         Death::Machine
     };
     let changes = rng.random_range(0..60);
-    match rng.random_range(0..27) {
+    match rng.random_range(0..33) {
         0..5 => Action::Crash {
             nodes: some(rng, nodes),
             death,
@@ -180,12 +203,8 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
             death: Death::Machine,
             away: lasting,
         },
-        // For so long that the others delete what it lacks.
-        24..27 => Action::Crash {
-            nodes: vec![node],
-            death,
-            away: Duration::from_millis(rng.random_range(6000..25_000)),
-        },
+        change @ 27..33 => membership(change, node),
+        24..27 => absence(rng, node, death),
         6..9 => Action::CrashInWrite { node, changes },
         9 => Action::Stop { node },
         10..13 => Action::Partition {
@@ -231,6 +250,23 @@ fn draw(rng: &mut StdRng, nodes: u64, producers: u32) -> Action {
             client: rng.random_range(1..=producers),
             lasting,
         },
+    }
+}
+
+/// For so long that the others delete what the node lacks.
+fn absence(rng: &mut StdRng, node: u64, death: Death) -> Action {
+    Action::Crash {
+        nodes: vec![node],
+        death,
+        away: Duration::from_millis(rng.random_range(6000..25_000)),
+    }
+}
+
+fn membership(change: i32, node: u64) -> Action {
+    match change % 3 {
+        0 => Action::Add { node },
+        1 => Action::Remove { node },
+        _ => Action::Replace { node },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Runs one simulation: steps the time, lets things go wrong, looks, and judges.
 
+mod members;
 mod network;
 
 use std::cell::RefCell;
@@ -15,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use turmoil::Sim;
 
-use crate::clients::{self, Appending, Consuming, Tailing};
+use crate::clients::{self, Appending, Changing, Consuming, Tailing};
 use crate::coverage::Coverage;
 use crate::disk::{Fault, Lie, Storage};
 use crate::history::{Event, History};
@@ -132,6 +133,15 @@ fn violation(invariant: &'static str, what: impl Into<String>) -> Violation {
     }
 }
 
+impl Standing {
+    fn new(down: bool) -> Standing {
+        Standing {
+            down,
+            ..Standing::default()
+        }
+    }
+}
+
 impl World {
     fn new(seed: u64, lie: Lie, directory: &Path) -> anyhow::Result<World> {
         let plan = Plan::of(seed);
@@ -147,7 +157,7 @@ impl World {
             .enable_random_order()
             .build();
         let mut hosts = Vec::new();
-        for id in 1..=plan.nodes {
+        for id in 1..=plan.hosts() {
             let machine = Machine::new(Storage::new(lie), rng.random());
             let host = Host::new(id, machine, directory, &plan)?;
             let running = host.clone();
@@ -159,8 +169,8 @@ impl World {
         let names = hosts.iter().map(|host| host::name(host.id)).chain(clients);
         Ok(World {
             network: Network::new(names.collect()),
-            nodes: (1..=plan.nodes)
-                .map(|id| (id, Standing::default()))
+            nodes: (1..=plan.hosts())
+                .map(|id| (id, Standing::new(id > plan.nodes)))
                 .collect(),
             plan,
             sim,
@@ -241,6 +251,9 @@ impl World {
         for event in self.history.take() {
             acknowledged |= matches!(event, Event::Acknowledged { .. });
             self.note(&event);
+            if let Event::Changed { change, done } = event {
+                self.changed(change, done)?;
+            }
             self.events.push(event);
         }
         let due = if acknowledged { LOOK_SOON } else { LOOK_EVERY };
@@ -271,6 +284,7 @@ impl World {
             at: self.looked,
             nodes,
             places: &self.eye.places,
+            wiped: &self.eye.wiped,
             events: &events,
         };
         self.coverage.take_in(&look);
@@ -346,6 +360,9 @@ impl World {
                 self.host(node).machine.storage.set_room(Some(room));
                 self.after(lasting, Step::FreeDisk(node));
             }
+            Action::Add { node } => self.add(node),
+            Action::Remove { node } => self.remove(node),
+            Action::Replace { node } => self.replace(node)?,
             Action::ClockJump { node, nanos } => self.host(node).machine.jump(nanos),
             Action::Partition { .. }
             | Action::OneWay { .. }
@@ -397,6 +414,9 @@ impl World {
     }
 
     fn start(&mut self, node: u64) {
+        if !self.host(node).is_used() {
+            return;
+        }
         let full = self.host(node).machine.storage.is_limited();
         let standing = self.standing(node);
         if std::mem::replace(&mut standing.down, false) {
@@ -408,7 +428,7 @@ impl World {
     /// Nodes whose disk failed, and those that have ended.
     fn mind_nodes(&mut self) -> Judged {
         let now = self.sim.elapsed();
-        for node in 1..=self.plan.nodes {
+        for node in 1..=self.plan.hosts() {
             if let Some(reason) = self.host(node).differs() {
                 return Err(violation("states are equal", reason));
             }
@@ -446,7 +466,7 @@ impl World {
     fn heal(&mut self) -> Judged {
         self.agenda.clear();
         self.network.heal(&self.sim);
-        for node in 1..=self.plan.nodes {
+        for node in 1..=self.plan.hosts() {
             let machine = &self.host(node).machine;
             machine.slow_down(None);
             machine.storage.heal();
@@ -458,9 +478,10 @@ impl World {
 
     /// The node that all agree on, if there is one.
     fn leader(&mut self) -> Option<u64> {
-        let nodes: Option<Vec<_>> = self.hosts.iter().map(|host| host.node()).collect();
+        let members = self.members();
+        let nodes: Option<Vec<_>> = members.iter().map(|host| host.node()).collect();
         let mut leaders = Vec::new();
-        for (host, node) in self.hosts.iter().zip(nodes?) {
+        for (host, node) in members.iter().zip(nodes?) {
             node.hub()?;
             leaders.push(match node.leader() {
                 Leader::This => host::address(host.id),
@@ -475,10 +496,12 @@ impl World {
     }
 
     fn has_converged(&mut self) -> bool {
-        if self.history.pending() > 0 || self.leader().is_none() {
+        let changing = self.history.asked().is_some();
+        if changing || self.history.pending() > 0 || self.leader().is_none() {
             return false;
         }
-        let nodes = self.hosts.iter().filter_map(|host| host.node());
+        let members = self.members();
+        let nodes = members.iter().filter_map(|host| host.node());
         let gauges: Vec<_> = nodes.map(|node| node.gauges()).collect();
         let Some(first) = gauges.first() else {
             return false;
@@ -492,7 +515,8 @@ impl World {
     fn audit(&mut self) -> Judged {
         // Consumers and bootstraps still move; what follows is compared at one moment.
         let audits = Rc::new(RefCell::new(Vec::new()));
-        for host in &self.hosts {
+        let members = self.members();
+        for host in &members {
             let (history, audits, id) = (self.history.clone(), audits.clone(), host.id);
             self.sim.client(format!("audit-{id}"), async move {
                 let reader = clients::audit(id, history).await?;
@@ -500,16 +524,16 @@ impl World {
                 Ok(())
             });
         }
-        let nodes = self.hosts.len();
+        let nodes = members.len();
         let all = audits.clone();
         self.until("is read", HEALED_WITHIN, |_| all.borrow().len() == nodes)?;
         self.until("converges", HEALED_WITHIN, World::has_converged)?;
         self.look()?;
-        let states = self.hosts.iter().filter_map(|host| {
+        let states = members.iter().filter_map(|host| {
             let status = host.node()?.status();
             Some((host.id, status.applied_index, status.state_hash.to_vec()))
         });
-        let first = self.hosts.iter().filter_map(|host| host.node());
+        let first = members.iter().filter_map(|host| host.node());
         let end = End {
             first_offset: first
                 .map(|node| node.gauges().first_offset)
@@ -561,6 +585,12 @@ fn add_clients(
 ) -> Vec<String> {
     let nodes = plan.nodes;
     let mut names = Vec::new();
+    let changing = Changing {
+        hosts: plan.hosts(),
+        history: history.clone(),
+    };
+    sim.host("operator", move || changing.clone().run());
+    names.push("operator".into());
     for producer in 1..=plan.producers {
         let appending = Appending {
             producer,

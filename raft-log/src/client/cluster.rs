@@ -100,7 +100,11 @@ impl LogClient {
             };
             let refusal = refusal_of(&status);
             if !is_transient(&refusal) {
-                return Err(ClientError::Refused(refusal));
+                // Also when it was asked twice, because no node could say so in between.
+                return match begun && self.is_removed(&request).await {
+                    true => Ok(()),
+                    false => Err(ClientError::Refused(refusal)),
+                };
             }
             if Instant::now() > deadline {
                 return Err(unavailable(refusal.message));

@@ -8,7 +8,7 @@ use raft_log::segment::LogPosition;
 
 use super::{End, Invariant, named};
 use crate::history::{Event, RecordId};
-use crate::look::{Durable, Entry, Look, NodeLook, Running};
+use crate::look::{Durable, Entry, Look, NodeLook, Running, Voters, Wiped};
 
 fn invariant(name: &str) -> Box<dyn Invariant> {
     named(&[name.to_owned()]).remove(0)
@@ -28,6 +28,7 @@ fn entry(index: u64, term: u64, content: u64) -> Rc<Entry> {
         position,
         digest: content,
         records: vec![id(1, content)],
+        voters: None,
     })
 }
 
@@ -61,6 +62,7 @@ fn look(nodes: Vec<NodeLook>, events: &[Event]) -> Look<'_> {
         at: Duration::ZERO,
         nodes,
         places: Box::leak(Box::default()),
+        wiped: Box::leak(Box::default()),
         events,
     }
 }
@@ -159,6 +161,75 @@ fn a_leader_without_the_votes_of_a_quorum() {
     assert!(judge.check(&look(forgotten, &[])).is_err());
 }
 
+/// An entry that says who votes.
+fn membership(index: u64, voters: &[&[u64]]) -> (Option<LogPosition>, Voters) {
+    let sets = voters.iter().map(|set| set.iter().copied().collect());
+    (Some(entry(index, 1, 0).position), sets.collect())
+}
+
+#[test]
+fn a_quorum_is_one_of_those_who_voted_then() {
+    let acknowledged = [Event::Acknowledged {
+        id: id(1, 10),
+        offset: 0,
+    }];
+    // The record is the second entry, and on the first three of five disks.
+    let passes = |memberships: &[(Option<LogPosition>, Voters)]| {
+        let mut disks = vec![disk(&[entry(1, 1, 1), entry(2, 1, 10)]); 3];
+        disks.extend([disk(&[]), disk(&[])]);
+        disks[0].memberships = memberships.to_vec();
+        let places = [(id(1, 10), 2)].into();
+        let looked = Look {
+            places: &places,
+            ..look(nodes(disks), &acknowledged)
+        };
+        invariant("committed-on-quorum").check(&looked).is_ok()
+    };
+    assert!(passes(&[membership(1, &[&[1, 2, 3, 4, 5]])]));
+    assert!(!passes(&[membership(1, &[&[1, 2, 4, 5]])]));
+    assert!(!passes(&[membership(1, &[&[1, 2, 3], &[1, 4, 5]])]));
+    // Who came before counts no more, who came later may.
+    assert!(!passes(&[
+        membership(1, &[&[1, 2, 3]]),
+        membership(2, &[&[3, 4, 5]])
+    ]));
+    assert!(passes(&[
+        membership(2, &[&[3, 4, 5]]),
+        membership(3, &[&[1, 2, 3]])
+    ]));
+}
+
+#[test]
+fn a_leader_elected_by_those_who_did_not_vote_then() {
+    let passes = |voters: &[&[u64]], wiped: u64| {
+        let vote = |vote| Durable {
+            vote,
+            ..Durable::default()
+        };
+        let mut disks = vec![vote(Some((2, 1))); 2];
+        disks.extend([vote(None), vote(None)]);
+        disks[0].memberships = vec![membership(1, voters)];
+        let mut judge = invariant("election-safety");
+        let mut before = disks.clone();
+        before[2].vote = Some((2, 1));
+        before[3].vote = Some((2, 1));
+        judge.check(&look(nodes(before), &[])).unwrap();
+        let wiped = Wiped {
+            times: wiped,
+            ..Wiped::default()
+        };
+        let after = Look {
+            wiped: &wiped,
+            ..look(nodes(disks), &[])
+        };
+        judge.check(&after).is_ok()
+    };
+    assert!(passes(&[&[1, 2, 3]], 0));
+    assert!(!passes(&[&[1, 2, 3, 4]], 0));
+    assert!(!passes(&[&[1, 2], &[1, 3, 4]], 0));
+    assert!(passes(&[&[1, 2, 3, 4]], 1));
+}
+
 #[test]
 fn logs_that_do_not_match() {
     let (a, b) = (entry(1, 1, 10), entry(2, 1, 20));
@@ -222,7 +293,12 @@ fn a_cursor_that_goes_back() {
     }];
     let mut judge = invariant("cursors-monotone");
     judge.check(&look(at(3), &taken)).unwrap();
-    assert!(judge.check_at_end(&End::default()).is_err());
+    let end = |node| End {
+        states: vec![(node, 9, Vec::new())],
+        ..End::default()
+    };
+    judge.check_at_end(&end(2)).unwrap();
+    assert!(judge.check_at_end(&end(1)).is_err());
 }
 
 #[test]

@@ -10,7 +10,15 @@ use serde_json::Value;
 /// Every change of the log passes these.
 const SEEDS: &str = "1..=24";
 /// What must have happened in them, so that it was tested.
-const COVERED: [&str; 4] = ["deleted", "purges", "snapshots", "refusals"];
+const COVERED: [&str; 7] = [
+    "deleted",
+    "purges",
+    "snapshots",
+    "refusals",
+    "joined",
+    "removed",
+    "replaced",
+];
 /// Within so many seeds a broken promise is noticed.
 const CONTROL: &str = "1..=12";
 
