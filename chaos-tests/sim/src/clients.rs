@@ -237,7 +237,11 @@ impl Changing {
                 }),
                 Change::Replace(node_id) => change_request::Change::Replace(ReplaceNode {
                     node_id,
-                    ..Default::default()
+                    // What was broken off halfway must be told where the node is.
+                    address: match attempt {
+                        1 => String::new(),
+                        _ => host::address(node_id),
+                    },
                 }),
             };
             match log.change_members(wanted, |_| {}).await {
