@@ -37,6 +37,20 @@ impl Silence {
     }
 }
 
+/// A replaced node is taken out before it is taken in again. Whoever goes on in between must still
+/// know where it is.
+fn with_address(change: Change, known: &MembersResponse) -> Change {
+    match change {
+        Change::Replace(mut replace) if replace.address.is_empty() => {
+            let mut members = known.members.iter();
+            let member = members.find(|member| member.node_id == replace.node_id);
+            replace.address = member.map(|it| it.address.clone()).unwrap_or_default();
+            Change::Replace(replace)
+        }
+        change => change,
+    }
+}
+
 impl LogClient {
     /// The members as the leader knows them, or as another node does while none leads.
     ///
@@ -80,12 +94,12 @@ impl LogClient {
         change: Change,
         mut told: impl FnMut(&ChangeProgress),
     ) -> Result<(), ClientError> {
+        // It knows more nodes than the configuration of this client may.
+        let known = self.members().await.unwrap_or_default();
         let request = ChangeRequest {
             group: self.group,
-            change: Some(change),
+            change: Some(with_address(change, &known)),
         };
-        // It knows more nodes than the configuration of this client may.
-        let _ = self.members().await;
         let mut deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut begun = false;
         loop {

@@ -86,22 +86,27 @@ impl Service {
     ) -> Result<(), Error> {
         let this = Arc::new(self);
         let announce = this.clone().announce(ready);
-        let serving = async {
+        // On the heap, each: together they would make a future too large to be moved around.
+        let serving = Box::pin(async {
             tokio::try_join!(this.serve(listener), async {
                 match uplink {
                     Some(uplink) => this.serve_uplink(uplink).await,
                     None => Ok(()),
                 }
             })
-        };
+        });
+        let attending = Box::pin(this.attend());
+        let comparing = Box::pin(this.node.compare());
+        let retaining = Box::pin(this.node.retain());
+        let leaving = Box::pin(this.drained());
         let outcome = tokio::select! {
             served = serving => served.map(drop),
             reason = this.node.stopped() => Err(Error::Stopped(reason)),
-            reason = this.node.compare() => Err(Error::StateDiffers(reason)),
-            () = this.drained() => Ok(()),
-            () = this.attend() => Ok(()),
+            reason = comparing => Err(Error::StateDiffers(reason)),
+            () = leaving => Ok(()),
+            () = attending => Ok(()),
             never = announce => match never {},
-            never = this.node.retain() => match never {},
+            never = retaining => match never {},
         };
         this.node.shutdown().await;
         outcome
