@@ -15,6 +15,9 @@ use crate::table::Row;
 /// Not measured: connections, the producer's id, the first segment.
 const WARM_UP: Duration = Duration::from_millis(500);
 
+/// Different payloads of one producer.
+const PAYLOADS: usize = 4096;
+
 /// Ends when the record is acknowledged.
 pub type Acknowledged = BoxFuture<'static, anyhow::Result<()>>;
 
@@ -51,13 +54,19 @@ impl Load {
 
     /// The time from each record to its acknowledgement.
     async fn produce(self, mut producer: Box<dyn Producer>) -> anyhow::Result<Vec<Duration>> {
-        let payload = Bytes::from(vec![b'x'; self.record_bytes]);
+        // Nothing that could be compressed.
+        let mut random = vec![0; self.record_bytes + PAYLOADS];
+        rand::fill(&mut random[..]);
+        let random = Bytes::from(random);
+        let mut payloads = (0..PAYLOADS).cycle();
         let mut pending = VecDeque::new();
         let mut samples = Vec::new();
         let start = Instant::now();
         while start.elapsed() < WARM_UP + self.time {
             while pending.len() < self.in_flight {
-                pending.push_back((Instant::now(), producer.send(payload.clone()).await?));
+                let from = payloads.next().unwrap_or_default();
+                let payload = random.slice(from..from + self.record_bytes);
+                pending.push_back((Instant::now(), producer.send(payload).await?));
             }
             if let Some((began, acknowledged)) = pending.pop_front() {
                 acknowledged.await?;
