@@ -14,7 +14,7 @@ use clap::Parser;
 use updraft::pyramid::{HubSpec, Pyramid};
 use updraft_benches::load::{Load, log_producers};
 use updraft_benches::table::Row;
-use updraft_benches::{disk, table};
+use updraft_benches::{disk, start, table};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -39,31 +39,11 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // The hubs' nodes are this executable again.
-    if std::env::args().nth(1).as_deref() == Some("run") {
-        return updraft::cli::main();
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(measure(&Args::parse())));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start::main(async |args: Args| measure(&args).await)
 }
 
 async fn measure(args: &Args) -> anyhow::Result<()> {
-    let directory = match &args.directory {
-        Some(directory) => tempfile::tempdir_in(directory),
-        None => tempfile::tempdir(),
-    };
-    let directory = directory.context("make a directory for the data")?;
+    let directory = start::data_directory(args.directory.as_ref())?;
     println!(
         "{} s each, records of {} bytes, {} producers x {} in flight, {} processors, data in {}",
         args.seconds,

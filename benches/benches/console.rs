@@ -26,6 +26,8 @@ use kit::service::Context;
 use raft_log::client::LogClient;
 use tokio_util::sync::CancellationToken;
 use updraft::pyramid::{HubSpec, Pyramid};
+use updraft_benches::start;
+use updraft_benches::table::percentile;
 
 use browser::Browser;
 use load::Load;
@@ -58,23 +60,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    // The hubs' nodes are this executable again.
-    if std::env::args().nth(1).as_deref() == Some("run") {
-        return updraft::cli::main();
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(measure(&Args::parse())));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start::main(async |args: Args| measure(&args).await)
 }
 
 async fn measure(args: &Args) -> anyhow::Result<()> {
@@ -88,7 +74,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         args.viewers,
         std::thread::available_parallelism()?,
     );
-    let directory = tempfile::tempdir().context("make a directory for the data")?;
+    let directory = start::data_directory(None)?;
     let mut columns = Vec::new();
     for tags in &args.tags {
         let hub = Hub::start(&directory.path().join(tags.to_string())).await?;
@@ -181,10 +167,7 @@ async fn pages(args: &Args, hub: &Hub, tags: usize) -> anyhow::Result<Vec<(Durat
             times.push(start.elapsed());
         }
         times.sort_unstable();
-        rows.push((
-            load::percentile(&times, 0.5),
-            load::percentile(&times, 0.99),
-        ));
+        rows.push((percentile(&times, 0.5), percentile(&times, 0.99)));
     }
     Ok(rows)
 }

@@ -23,6 +23,7 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use raft_log::client::LogClient;
 use updraft_benches::load::{Load, log_producers};
+use updraft_benches::start;
 use updraft_benches::table::Row;
 
 const START: Duration = Duration::from_secs(60);
@@ -73,31 +74,11 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    // The nodes are this executable again.
-    if std::env::args().nth(1).as_deref() == Some("run") {
-        return updraft::cli::main();
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(measure(&Args::parse())));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start::main(async |args: Args| measure(&args).await)
 }
 
 async fn measure(args: &Args) -> anyhow::Result<()> {
-    let directory = match &args.directory {
-        Some(directory) => tempfile::tempdir_in(directory),
-        None => tempfile::tempdir(),
-    };
-    let directory = directory.context("make a directory for the data")?;
+    let directory = start::data_directory(args.directory.as_ref())?;
     let directory = directory.path();
     println!(
         "{} s each, records of {} bytes, {PRODUCERS} producers x {IN_FLIGHT} in flight, \

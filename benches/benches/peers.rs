@@ -31,9 +31,9 @@ use anyhow::Context;
 use clap::Parser;
 use futures::future::BoxFuture;
 use updraft::pyramid::{HubSpec, Pyramid};
-use updraft_benches::disk;
 use updraft_benches::load::{Load, Producer, log_producers};
 use updraft_benches::table::{self, Row};
+use updraft_benches::{disk, start};
 
 /// How long three nodes may take to find each other.
 const START: Duration = Duration::from_secs(90);
@@ -86,31 +86,11 @@ trait Peer {
 }
 
 fn main() -> ExitCode {
-    // The nodes of our hub are this executable again.
-    if std::env::args().nth(1).as_deref() == Some("run") {
-        return updraft::cli::main();
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let outcome = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(measure(&Args::parse())));
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    start::main(async |args: Args| measure(&args).await)
 }
 
 async fn measure(args: &Args) -> anyhow::Result<()> {
-    let directory = match &args.directory {
-        Some(directory) => tempfile::tempdir_in(directory),
-        None => tempfile::tempdir(),
-    };
-    let directory = directory.context("make a directory for the data")?;
+    let directory = start::data_directory(args.directory.as_ref())?;
     let directory = directory.path();
     println!(
         "{} s each, records of {} bytes, three nodes each, {} processors, data in {}",

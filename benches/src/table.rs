@@ -46,7 +46,7 @@ pub fn print(rows: &[Row]) {
 }
 
 /// The value below which a share of the sorted samples lies.
-fn percentile(sorted: &[Duration], share: f64) -> Duration {
+pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -104,18 +104,3 @@ pub(crate) async fn publish(client: &LogClient, tags: usize) -> anyhow::Result<(
     }
     Ok(())
 }
-
-/// The value below which a share of the sorted samples lies.
-pub(crate) fn percentile(sorted: &[Duration], share: f64) -> Duration {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index within the slice"
-    )]
-    let at = (sorted.len() as f64 * share) as usize;
-    sorted
-        .get(at.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or_default()
-}

@@ -177,7 +177,14 @@ impl Node {
     }
 
     fn retain_at(&self, state: &[u8]) -> Option<Retain> {
-        let state = State::from_bytes(state).ok()?;
+        let state = State::from_bytes(state)
+            .inspect_err(|problem| {
+                tracing::warn!(
+                    problem,
+                    "a checkpoint can't be read: nothing is deleted by it"
+                )
+            })
+            .ok()?;
         (state.next_offset > self.shared.first_offset()).then(|| Retain {
             before_offset: state.next_offset,
             heads: state.heads(),
