@@ -147,8 +147,8 @@ impl Node {
         let path = self.config.data_dir.join(MARKER);
         let reason = format!(
             "the states of the hub's nodes differ at log index {log_index} and none has a majority; \
-             no node serves any more. Find out which one is right, remove {} there and start it, \
-             then wipe and replace the others",
+             no node serves any more, and {} keeps this one from it. Stop all nodes and keep their \
+             data directories as they are: which one is right has to be found out by hand",
             path.display()
         );
         self.stop_serving(&reason);
