@@ -105,6 +105,20 @@ fn a_pinning_cursor_is_never_passed() {
     assert_eq!(state.retention.first_offset, 0);
 }
 
+/// Whoever holds a cursor can let go of it; what it has not read is then lost, and that is recorded.
+#[test]
+fn a_cursor_that_was_let_go_of_is_passed() {
+    let mut state = state();
+    apply(&mut state, claim("forwarder/normal", true));
+    apply(&mut state, claim("forwarder/normal", false));
+    let applied = apply(&mut state, Operation::Retain(retain(40)));
+    assert!(matches!(applied, Applied::Done { .. }), "{applied:?}");
+    assert_eq!(state.retention.first_offset, 40);
+    let lost: Vec<_> = state.retention.lost().collect();
+    assert_eq!((lost[0].from_offset, lost[0].to_offset), (0, 40));
+    assert!(lost[0].name.contains("forwarder/normal"), "{lost:?}");
+}
+
 #[test]
 fn what_sessions_and_other_cursors_lose_is_recorded() {
     let mut state = state();

@@ -130,6 +130,29 @@ fn sessions_of_a_holder_without_a_lease_count_as_closed() {
     assert_eq!(copy.hash(), state.hash());
 }
 
+/// A lease that was over before the log stood still is not given back by it.
+#[test]
+fn a_quiet_log_brings_no_dead_holder_back() {
+    let mut state = hub();
+    let open = Operation::OpenSession(connect(None, 1));
+    opened(at(&mut state, SECOND, open));
+    let other = || {
+        Operation::OpenSession(OpenSession {
+            client_id: "other".into(),
+            holder: "node 2".into(),
+            ..Default::default()
+        })
+    };
+    for time in (5..=25).step_by(5) {
+        at(&mut state, time * SECOND, other());
+    }
+    // The lease ended at 21 s, and the session expires 60 s after that.
+    for time in [60, 100] {
+        at(&mut state, time * SECOND, other());
+    }
+    assert!(state.sessions.get("m", 0).is_none());
+}
+
 /// While the log takes nothing nobody can renew: that time does not count.
 #[test]
 fn a_log_that_stood_still_ends_no_session() {

@@ -331,6 +331,10 @@ fn mistakes_between_the_values() {
              log.segment_bytes",
         ),
         (
+            "log:\n  segment_bytes: 1MiB\n  disk: { reserve: 1MiB }",
+            "5:20: log.disk.reserve: must be at least 2097152 bytes: two of log.segment_bytes",
+        ),
+        (
             "log:\n  heartbeat: 0s",
             "4:14: log.heartbeat: must be more than 0",
         ),
