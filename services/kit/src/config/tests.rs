@@ -317,24 +317,6 @@ fn mistakes_between_the_values() {
             "4:14: log.election_timeout: must be at least twice log.heartbeat, which is 2s",
         ),
         (
-            "log:\n  retention:\n    max_age: 10min",
-            "5:14: log.retention.max_age: must not be less than min_age, which is 1h",
-        ),
-        (
-            "log:\n  segment_bytes: 1MiB\n  disk: { budget: 5MiB }",
-            "5:19: log.disk.budget: must be at least 6291456 bytes: the reserve and four of \
-             log.segment_bytes",
-        ),
-        (
-            "log:\n  segment_bytes: 1MiB\n  disk: { budget: 5MiB, reserve: 2MiB }",
-            "5:19: log.disk.budget: must be at least 6291456 bytes: the reserve and four of \
-             log.segment_bytes",
-        ),
-        (
-            "log:\n  segment_bytes: 1MiB\n  disk: { reserve: 1MiB }",
-            "5:20: log.disk.reserve: must be at least 2097152 bytes: two of log.segment_bytes",
-        ),
-        (
             "log:\n  heartbeat: 0s",
             "4:14: log.heartbeat: must be more than 0",
         ),
@@ -365,6 +347,31 @@ fn mistakes_between_the_values() {
         (
             "historian:\n  sqlite: a\n  postgres: { url: b }",
             r#"4:3: historian: "sqlite" and "postgres" exclude each other"#,
+        ),
+    ];
+    assert_mistakes(&table);
+}
+
+#[test]
+fn mistakes_about_room() {
+    let table = [
+        (
+            "log:\n  retention:\n    max_age: 10min",
+            "5:14: log.retention.max_age: must not be less than min_age, which is 1h",
+        ),
+        (
+            "log:\n  segment_bytes: 1MiB\n  disk: { budget: 5MiB }",
+            "5:19: log.disk.budget: must be at least 6291456 bytes: the reserve and four of \
+             log.segment_bytes",
+        ),
+        (
+            "log:\n  segment_bytes: 1MiB\n  disk: { budget: 5MiB, reserve: 2MiB }",
+            "5:19: log.disk.budget: must be at least 6291456 bytes: the reserve and four of \
+             log.segment_bytes",
+        ),
+        (
+            "log:\n  segment_bytes: 1MiB\n  disk: { reserve: 1MiB }",
+            "5:20: log.disk.reserve: must be at least 2097152 bytes: two of log.segment_bytes",
         ),
     ];
     assert_mistakes(&table);
